@@ -1,0 +1,77 @@
+"""Every exception tickwire raises on purpose.
+
+TickwireError
+├── SchemaError         bytes that are not what their topic declares
+├── SettingsError       a setting that is unknown, misspelt or impossible
+├── InputError          a file or feed that is not what it says it is
+├── IndicatorError      a declaration that cannot be folded
+├── ModelError          a model that must not be used
+│   └── TrainingError   a matrix that no model can be trained on
+├── LogError            the event log is not the one our history was written from
+└── BackendError        a service we depend on failed; the worker stops
+    ├── DatabaseError
+    ├── DatabaseUnavailable
+    ├── StoreUnavailable
+    └── DeliveryError
+
+Bad data is a value (`schemas.rows.DeadLetter`), never an exception that leaves the fold.
+"""
+
+
+class TickwireError(Exception):
+    """Root of the tree: the message says what was expected, found, where, and what to do."""
+
+
+class SchemaError(TickwireError):
+    """Bytes that are not what their topic declares."""
+
+
+class SettingsError(TickwireError):
+    """A setting that is unknown, misspelt or impossible."""
+
+
+class InputError(TickwireError):
+    """A file or feed that is not what it says it is; the message names file, line and reason."""
+
+
+class IndicatorError(TickwireError):
+    """An indicator whose parameters make no sense."""
+
+
+class ModelError(TickwireError):
+    """A model that must not be used: wrong hash, wrong features, wrong answers, wrong device."""
+
+
+class TrainingError(ModelError):
+    """A matrix that no model can be trained on."""
+
+
+class LogError(TickwireError):
+    """The event log is not the one our history was written from."""
+
+
+class BackendError(TickwireError):
+    """A service we depend on failed; the worker stops rather than guess."""
+
+
+class DatabaseError(BackendError):
+    """ClickHouse refused a statement.
+
+    `code` is ClickHouse's own (for example 60, UNKNOWN_TABLE).
+    """
+
+    def __init__(self, message: str, *, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class DatabaseUnavailable(BackendError):
+    """ClickHouse did not answer."""
+
+
+class StoreUnavailable(BackendError):
+    """Redis did not answer."""
+
+
+class DeliveryError(BackendError):
+    """Kafka did not acknowledge a record."""

@@ -1,0 +1,119 @@
+"""What we say: the values of the topics we write. Each names the log record it was made from."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from schemas.events import Ns, Symbol, Venue
+
+Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Partition = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class Prediction(Struct, frozen=True, kw_only=True, gc=False):
+    """Every model's score after one event: the probability that the price is higher after the label's horizon."""
+
+    symbol: Symbol
+    ts_event: Ns
+    """Event time of the symbol at this row (the newest seen), not the stamp of a late event."""
+    ts_ingest: Ns
+    log_id: str
+    src_partition: Partition
+    src_offset: Offset
+    price: float
+    """Mid where quotes exist, else the last trade: what the score is about."""
+    p_up: float | None
+    """The champion's score; none while no model has a finite one."""
+    champion: str
+    online: float | None
+    onnx: float | None
+    features_id: str
+
+
+class Outcome(Struct, frozen=True, kw_only=True, gc=False):
+    """A prediction's horizon has passed on the log: what came true, and what each model had said."""
+
+    symbol: Symbol
+    ts_event: Ns
+    """Event time of the prediction."""
+    ts_matured: Ns
+    horizon_ns: int
+    log_id: str
+    src_partition: Partition
+    src_offset: Offset
+    """Of the record whose arrival let the label mature."""
+    predicted_offset: Offset
+    price: float
+    price_matured: float
+    log_return: float
+    label: float
+    """1 up, 0 down, 0.5 unchanged."""
+    online: float | None
+    onnx: float | None
+
+
+class Bar(Struct, frozen=True, kw_only=True, gc=False):
+    """A closed bar; a later revision of the same `(symbol, kind, start)` has a higher `rev`."""
+
+    symbol: Symbol
+    kind: str
+    """`1s`, `1m`, `5m`, or `tick100`, `volume10000`, `value1000000`."""
+    start: Ns
+    end: Ns
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    value: float
+    n_trades: int
+    rev: int
+    reason: str
+    """`closed`, or why it was issued again: `late`, `correct`, `cancel`."""
+    late_n: int
+    gap_ms: int
+    partial: bool
+    log_id: str
+    src_partition: Partition
+    src_offset: Offset
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True, gc=False):
+    """Something that came in and could not be used, with its reason and its bytes."""
+
+    source: Annotated[str, Meta(max_length=500)]
+    """Topic, file or feed."""
+    partition: int
+    offset: int
+    """Offset in a topic, or line of a file."""
+    reason: Literal[
+        "undecodable", "unknown_type", "invalid_value", "crossed_quote", "future", "too_large", "symbol_limit",
+        "key_mismatch", "not_a_message",
+    ]  # fmt: skip
+    detail: Annotated[str, Meta(max_length=1_000)]
+    ts_ingest: Ns
+    raw: bytes
+    """At most 64 KiB of what came in."""
+
+
+class Alert(Struct, frozen=True, kw_only=True, gc=False):
+    """A rule fired or cleared."""
+
+    id: str
+    rule: str
+    symbol: Symbol
+    state: Literal["fired", "cleared"]
+    ts_event: Ns
+    value: float
+    threshold: float
+    log_id: str
+    src_partition: Partition
+    src_offset: Offset
+
+
+class FeedState(Struct, frozen=True, kw_only=True, gc=False):
+    """Whether a venue's feed is up, by its heartbeats."""
+
+    venue: Venue
+    ts_event: Ns
+    state: Literal["up", "down"]
