@@ -1,7 +1,7 @@
 """Every ClickHouse table: its columns, its key, and where its rows come from.
 
-Every row names the log record that made it: `(log_id, src_partition, src_offset)`. Tables are partitioned by the broker's
-time, which moves with the offsets, so one block of rows falls into one part and the highest stored offset (the
+Every row names the log record that made it: `(log_id, src_partition, src_offset)`. Tables are partitioned by the
+broker's time, which moves with the offsets, so one block of rows falls into one part and the highest stored offset (the
 high-water mark) is exact. `ReplacingMergeTree` is the second net below that mark.
 """
 
@@ -160,7 +160,7 @@ def views(database: str) -> Mapping[str, str]:
     """Name of every view to its `CREATE VIEW IF NOT EXISTS`."""
     return {
         "bars_latest": (
-            f"CREATE VIEW IF NOT EXISTS `{database}`.bars_latest AS SELECT * FROM `{database}`.bars FINAL "
+            f"CREATE VIEW IF NOT EXISTS `{database}`.bars_latest AS SELECT * FROM `{database}`.bars FINAL "  # noqa: S608
             "ORDER BY symbol, kind, start, rev DESC LIMIT 1 BY symbol, kind, start"
         )
     }

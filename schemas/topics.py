@@ -48,7 +48,7 @@ class Topic(Generic[V]):
         return self._encoder.encode(value)
 
     def decode(self, raw: bytes) -> V:
-        """The JSON as a value; the message of the error is msgspec's own: what was expected, what came, at which path."""
+        """The JSON as a value; the error's message is msgspec's own: expected, found, at which path."""
         try:
             value: V = self._decoder.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
