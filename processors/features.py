@@ -1,7 +1,7 @@
 """FEATURES, declared once, and the engine that folds them.
 
-A name is a contract: ClickHouse column, model input, API field. `FEATURES_ID` is the hash of all declarations and of the
-code they run (`KERNELS_VERSION`): it stands in every row, every model manifest and the step id of the dataflow.
+A name is a contract: ClickHouse column, model input, API field. `FEATURES_ID` is the hash of all declarations and of
+the code they run (`KERNELS_VERSION`): it stands in every row, every model manifest and the dataflow's step id.
 """
 
 import hashlib

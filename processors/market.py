@@ -31,8 +31,8 @@ class MarketState:
 def as_of(kind, symbol, fresh, price, side, bid, bid_size, ask, ask_size, known, sign, last, mid):  # type: ignore[no-untyped-def]
     """Carry quotes and last trades forward, in event order; writes bid .. ask_size in place, and sign, last and mid.
 
-    side: the venue's word on the aggressor (+1, -1, 0 unknown). Where unknown: above mid bought, below sold (quote rule,
-    Lee and Ready 1991), at mid or without quotes by the last change of price (tick rule), 0 before the first.
+    side: the venue's word on the aggressor (+1, -1, 0 unknown). Where unknown: above mid bought, below sold (quote
+    rule, Lee and Ready 1991), at mid or without quotes by the last change of price (tick rule), 0 before the first.
     """
     for i in range(len(kind)):
         s = symbol[i]

@@ -1,10 +1,11 @@
 """TiledWindow: sums over the last while, from aligned tiles that are merged and never subtracted.
 
-Time is cut into tiles of `width_ns`, aligned to the epoch. The window at `now` is the tile of `now` and the `tiles - 1`
-before it, so it is fully covered (warm) once a whole window has passed since the symbol's first row, and its bits depend
-on nothing older. A bad print leaves no trace after its tile has left: nothing is ever subtracted.
+Time is cut into tiles of `width_ns`, aligned to the epoch. The window at `now` is the tile of `now` and the
+`tiles - 1` before it, so it is fully covered (warm) once a whole window has passed since the symbol's first row, and
+its bits depend on nothing older. A bad print leaves no trace after its tile has left: nothing is ever subtracted.
 
-With weights the window is an exponential mean cut off at its end: a tile `k` tiles old counts `0.5 ** (k / per_half_life)`.
+With weights the window is an exponential mean cut off at its end: a tile `k` tiles old counts
+`0.5 ** (k / PER_HALF_LIFE)`.
 """
 
 from dataclasses import dataclass

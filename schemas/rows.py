@@ -111,6 +111,27 @@ class Alert(Struct, frozen=True, kw_only=True, gc=False):
     src_offset: Offset
 
 
+class Latest(Struct, frozen=True, kw_only=True, gc=False):
+    """The newest row of one symbol: the value in Redis, and what REST and snapshots answer with."""
+
+    symbol: Symbol
+    ts_event: Ns
+    ts_ingest: Ns
+    log_id: str
+    src_partition: Partition
+    src_offset: Offset
+    price: float
+    bid: float | None
+    ask: float | None
+    p_up: float | None
+    champion: str
+    online: float | None
+    onnx: float | None
+    features_id: str
+    features: dict[str, float | None]
+    """By name; none until warm."""
+
+
 class FeedState(Struct, frozen=True, kw_only=True, gc=False):
     """Whether a venue's feed is up, by its heartbeats."""
 
