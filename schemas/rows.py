@@ -20,8 +20,8 @@ class Prediction(Struct, frozen=True, kw_only=True, gc=False):
     log_id: str
     src_partition: Partition
     src_offset: Offset
-    price: float
-    """Mid where quotes exist, else the last trade: what the score is about."""
+    price: float | None
+    """Mid where quotes exist, else the last trade: what the score is about; none before the first of the session."""
     p_up: float | None
     """The champion's score; none while no model has a finite one."""
     champion: str
@@ -88,7 +88,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True, gc=False):
     """Offset in a topic, or line of a file."""
     reason: Literal[
         "undecodable", "unknown_type", "invalid_value", "crossed_quote", "future", "too_large", "symbol_limit",
-        "key_mismatch", "not_a_message",
+        "venue_conflict", "not_a_message",
     ]  # fmt: skip
     detail: Annotated[str, Meta(max_length=1_000)]
     ts_ingest: Ns
@@ -120,7 +120,7 @@ class Latest(Struct, frozen=True, kw_only=True, gc=False):
     log_id: str
     src_partition: Partition
     src_offset: Offset
-    price: float
+    price: float | None
     bid: float | None
     ask: float | None
     p_up: float | None
@@ -138,3 +138,32 @@ class FeedState(Struct, frozen=True, kw_only=True, gc=False):
     venue: Venue
     ts_event: Ns
     state: Literal["up", "down"]
+
+
+class ScoreStatus(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """What one scoring process says about itself, every second: the value in Redis that the API's readiness reads."""
+
+    ts: Ns
+    """Wall clock when it was written."""
+    group: str
+    """The scoring process; one document each."""
+    log_id: str
+    partitions: tuple[Partition, ...]
+    offsets: dict[str, int]
+    """Partition (as text) to the next offset to fold."""
+    lag: dict[str, int]
+    """Partition (as text) to records that wait in the topic."""
+    provider: str
+    """The ONNX execution provider that is really used; empty while no ONNX model is loaded."""
+    models: dict[str, str]
+    """Model name to model id, every model that scores now."""
+    features_id: str
+    events: dict[str, int]
+    """Outcome (folded, duplicate, late, rejected, control) to how many since the log began."""
+    uptime_s: float
+    feeds: tuple[FeedState, ...] = ()
+    """The newest heartbeat of every venue."""
+
+
+SCORE_STATUS_KEY = "tickwire:status:score:{group}"
+"""Redis key of a `ScoreStatus`; it expires when its process no longer writes it."""
