@@ -8,40 +8,58 @@ from collections.abc import Mapping
 from typing import Final
 
 
-def _each(valence: float, words: str) -> dict[str, float]:
-    return dict.fromkeys(words.split(), valence)
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
-WORDS: Final[Mapping[str, float]] = {
-    **_each(2.6, "skyrockets skyrocketed upgrade upgrades upgraded outperform outperforms outperformed overweight"),
-    **_each(2.2, "beat beats topped tops exceeded exceeds exceeding bullish breakthrough blockbuster rallied rallies"),
-    **_each(1.8, "rebound rebounds rebounded recovery recovers recovered profitable profitability turnaround accretive"),
-    **_each(1.6, "approved approves approval wins won winning awarded awards secured secures landed oversubscribed"),
-    **_each(1.4, "buyback buybacks repurchase record-high milestone upbeat reaffirms reaffirmed synergies outpaced"),
-    **_each(1.0, "expands expanding expansion signs signed selected chosen partnership resumes"),
-    **_each(-2.8, "bankruptcy bankrupt insolvency insolvent fraud fraudulent embezzlement defaulted delisted delisting"),
-    **_each(-2.4, "plunge plunges plunged plummets plummeted crash crashed slump slumps slumped tumbles tumbled tumble"),
-    **_each(-2.2, "downgrade downgrades downgraded underperform underweight bearish restatement restates liquidation"),
-    **_each(-2.0, "lawsuit lawsuits sued sues indicted indictment subpoena probe probes investigated breach recall"),
-    **_each(-1.9, "missed misses shortfall writedown write-down writedowns impairment impairments fined penalty"),
-    **_each(-1.8, "layoff layoffs redundancies redundancy laid-off bleak sell-off selloff recession downturn"),
-    **_each(-1.6, "halts halted suspended suspends suspension delays delayed delay cancelled canceled terminated"),
-    **_each(-1.4, "disappointing disappoints headwinds sluggish worsened worsens worsening strike strikes outage stalled"),
-    **_each(-1.0, "closure closures restructuring volatile uncertainty overhang dilutive dilution"),
-}  # fmt: skip
-NEUTRAL: Final[frozenset[str]] = frozenset(
-    "share shares interest interests gross value values credit security securities trust united agreement agreements "
-    "energy solution solutions number party parties play like limited liability fire novel intelligence number "
-    "well demand save matter please engage engaged natural lower cut cuts gain gains gained growth growing grow grows "
-    "grew increase increases increased increasing decrease decreases decreased rise drop dropped drops fall decline "
-    "loss losses lost profit profits debt debts help helps kind ensure special certain chance feeling original top "
-    "commitment committed active interested responsible alert contend joins joint care free heaven strength "
-    "opportunities opportunity challenge challenges common hand vision outstanding asset assets liabilities fair "
-    "effective risk risks support supports supporting safety agreed pay substantial authority clear defense fine "
-    "waste creating launched launches".split()
-)
-"""Words that VADER hears a mood in and that have none here, or that `UP`, `DOWN` and the subjects answer for."""
-
+_BY_VALENCE: Final[Mapping[float, str]] = {
+    2.6: """
+        skyrockets skyrocketed upgrade upgrades upgraded outperform outperforms outperformed overweight
+    """,
+    2.2: """
+        beat beats topped tops exceeded exceeds exceeding bullish breakthrough blockbuster rallied rallies
+    """,
+    1.8: """
+        rebound rebounds rebounded recovery recovers recovered profitable profitability turnaround accretive
+    """,
+    1.6: """
+        approved approves approval wins won winning awarded awards secured secures landed oversubscribed
+    """,
+    1.4: """
+        buyback buybacks repurchase record-high milestone upbeat reaffirms reaffirmed synergies outpaced
+    """,
+    1.0: """
+        expands expanding expansion signs signed selected chosen partnership resumes
+    """,
+    -2.8: """
+        bankruptcy bankrupt insolvency insolvent fraud fraudulent embezzlement defaulted delisted delisting
+    """,
+    -2.4: """
+        plunge plunges plunged plummets plummeted crash crashed slump slumps slumped tumbles tumbled tumble
+    """,
+    -2.2: """
+        downgrade downgrades downgraded underperform underweight bearish restatement restates liquidation
+    """,
+    -2.0: """
+        lawsuit lawsuits sued sues indicted indictment subpoena probe probes investigated breach recall recalls
+    """,
+    -1.9: """
+        missed misses shortfall writedown write-down writedowns impairment impairments fined penalty
+    """,
+    -1.8: """
+        layoff layoffs redundancies redundancy laid-off bleak sell-off selloff recession downturn
+    """,
+    -1.6: """
+        halts halted suspended suspends suspension delays delayed delay cancelled canceled terminated
+    """,
+    -1.4: """
+        disappointing disappoints headwinds sluggish worsened worsens worsening strike strikes outage stalled
+    """,
+    -1.0: """
+        closure closures restructuring volatile uncertainty overhang dilutive dilution
+    """,
+}
+WORDS: Final[Mapping[str, float]] = {word: valence for valence, text in _BY_VALENCE.items() for word in text.split()}
 PHRASES: Final[Mapping[str, float]] = {
     "raises guidance": 2.6, "raised guidance": 2.6, "raises outlook": 2.6, "raised its outlook": 2.6,
     "raises forecast": 2.4, "raised its forecast": 2.4, "lifts outlook": 2.4, "above expectations": 2.2,
@@ -57,26 +75,37 @@ PHRASES: Final[Mapping[str, float]] = {
     "operating loss": -1.6, "made a loss": -2.0,
 }  # fmt: skip
 
-UP: Final[frozenset[str]] = frozenset(
-    "up rise rises rose risen rising increase increases increased increasing grow grows grew grown growing growth gain "
-    "gains gained climb climbs climbed climbing jump jumps jumped soar soars soared soaring surge surges surged surging "
-    "advance advanced higher doubled doubles tripled triple improve improved improves improvement widened widens "
-    "accelerated accelerates boost boosts boosted strengthened expanded edged-up raise raises raised".split()
-)
-DOWN: Final[frozenset[str]] = frozenset(
-    "down fall falls fell fallen falling decrease decreases decreased decreasing decline declines declined declining "
-    "drop drops dropped dropping lower lowers lowered sink sinks sank shrink shrinks shrank shrunk slid slide slides "
-    "slip slips slipped dip dips dipped weaken weakened weakens halved narrowed narrows narrowing narrow cut cuts "
-    "cutting reduce reduces reduced reduction contracted contraction dwindled slower slowed slowdown".split()
-)
-GOOD_WHEN_UP: Final[frozenset[str]] = frozenset(
-    "profit profits sales sale revenue revenues earnings income ebit ebitda eps margin margins dividend dividends orders "
-    "demand turnover volume volumes backlog shipments deliveries bookings cash share shares stock stocks price prices "
-    "market rating outlook guidance forecast productivity efficiency capacity subscribers users customers profitability "
-    "growth exports gdp output production result results liquidity shareholding".split()
-)
-BAD_WHEN_UP: Final[frozenset[str]] = frozenset(
-    "loss losses cost costs expense expenses debt debts unemployment jobless inflation impairments claims defaults "
-    "delinquencies complaints layoffs tariffs liabilities deficit charges borrowings inventories churn emissions "
-    "bankruptcies volatility risk risks".split()
-)
+UP: Final = _words("""
+    up rise rises rose risen rising increase increases increased increasing grow grows grew grown growing growth
+    gain gains gained climb climbs climbed climbing jump jumps jumped soar soars soared soaring surge surges surged
+    surging advance advanced higher doubled doubles tripled triple improve improved improves improvement widened
+    widens accelerated accelerates boost boosts boosted strengthened expanded raise raises raised
+""")
+DOWN: Final = _words("""
+    down fall falls fell fallen falling decrease decreases decreased decreasing decline declines declined declining
+    drop drops dropped dropping lower lowers lowered sink sinks sank shrink shrinks shrank shrunk slid slide slides
+    slip slips slipped dip dips dipped weaken weakened weakens halved narrowed narrows narrowing narrow cut cuts
+    cutting reduce reduces reduced reduction contracted contraction dwindled slower slowed slowdown
+""")
+GOOD_WHEN_UP: Final = _words("""
+    profit profits sales sale revenue revenues earnings income ebit ebitda eps margin margins dividend dividends
+    orders demand turnover volume volumes backlog shipments deliveries bookings cash share shares stock stocks price
+    prices market rating outlook guidance forecast productivity efficiency capacity subscribers users customers
+    profitability growth exports gdp output production result results liquidity shareholding
+""")
+BAD_WHEN_UP: Final = _words("""
+    loss losses cost costs expense expenses debt debts unemployment jobless inflation impairments claims defaults
+    delinquencies complaints layoffs tariffs liabilities deficit charges borrowings inventories churn emissions
+    bankruptcies volatility risk risks
+""")
+MOVES: Final = UP | DOWN
+_MOODLESS: Final = _words("""
+    interest interests gross value values credit security securities trust united agreement agreements energy
+    solution solutions number party parties play like limited liability fire novel intelligence well save matter
+    please engage engaged natural lost help helps kind ensure special certain chance feeling original top commitment
+    committed active interested responsible alert contend joins joint care free heaven strength opportunities
+    opportunity challenge challenges common hand vision outstanding asset assets fair effective support supports
+    supporting safety agreed pay substantial authority clear defense fine waste creating launched launches
+""")
+SILENT: Final = MOVES | GOOD_WHEN_UP | BAD_WHEN_UP | _MOODLESS
+"""Words that VADER hears a mood in and that have none in themselves here."""

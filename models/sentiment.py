@@ -1,4 +1,4 @@
-"""How good or bad a text is for the company it is about, by a lexicon: VADER, extended by the words of financial news."""
+"""How good or bad a text is for the company it is about: VADER, extended by the words of financial news."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from vader import SentimentIntensityAnalyzer
 
-from models.finance_lexicon import BAD_WHEN_UP, DOWN, GOOD_WHEN_UP, NEUTRAL, PHRASES, UP, WORDS
+from models.finance_lexicon import BAD_WHEN_UP, GOOD_WHEN_UP, MOVES, PHRASES, SILENT, UP, WORDS
 
 ALPHA: Final = 15.0
 """VADER's: a sum of valences `v` becomes `v / sqrt(v² + ALPHA)`."""
@@ -18,8 +18,7 @@ LOOK_BACK: Final = 12
 LOOK_AHEAD: Final = 5
 MAX_CHARS: Final = 4_000
 """What is read of a text; VADER saturates on long ones, and a headline is shorter."""
-WORD: Final = re.compile(r"[A-Za-z][A-Za-z'\-]*|[.;:](?=\s|$)")
-STOPS: Final = frozenset(".;:")
+WORD: Final = re.compile(r"[A-Za-z][A-Za-z'\-]*")
 
 
 class Sentiment(Protocol):
@@ -41,8 +40,8 @@ class LexiconSentiment:
     """
 
     def __init__(self) -> None:
-        neutral = dict.fromkeys(NEUTRAL, 0.0)
-        self._vader = SentimentIntensityAnalyzer(extra_lexicon={**neutral, **WORDS}, multiword=PHRASES, alpha=ALPHA)
+        silent = dict.fromkeys(SILENT, 0.0)
+        self._vader = SentimentIntensityAnalyzer(extra_lexicon={**silent, **WORDS}, multiword=PHRASES, alpha=ALPHA)
 
     def score(self, text: str) -> float:
         """In [-1, 1]; 0.0 for an empty text."""
@@ -61,19 +60,18 @@ def _valence(compound: float) -> float:
 
 
 def _moves(words: list[str]) -> float:
-    """Sum over the words of direction: good or bad by the nearest subject in the same sentence, weak where none is."""
+    """Sum over the words of direction: good or bad by the nearest subject, weak where none is."""
     return sum(
         (1.0 if word in UP else -1.0) * _weight(words, at)
         for at, word in enumerate(words)
-        if (word in UP or word in DOWN) and not (at and words[at - 1] in UP | DOWN)
+        if word in MOVES and not (at and words[at - 1] in MOVES)  # "edged up", "fell lower": one move, said twice
     )
 
 
 def _weight(words: list[str], at: int) -> float:
     """Valence of an upward move at `at`: positive where more is good, negative where more is bad."""
     for steps in range(1, LOOK_BACK + 1):
-        places = (at - steps, at + steps if steps <= LOOK_AHEAD else -1)
-        for place in places:
+        for place in (at - steps, at + steps if steps <= LOOK_AHEAD else -1):
             if not 0 <= place < len(words):
                 continue
             if words[place] in GOOD_WHEN_UP:
