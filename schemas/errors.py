@@ -8,6 +8,7 @@ TickwireError
 ├── ModelError          a model that must not be used
 │   └── TrainingError   a matrix that no model can be trained on
 ├── LogError            the event log is not the one our history was written from
+├── TelemetryError      a metric that nobody declared
 └── BackendError        a service we depend on failed; the worker stops
     ├── DatabaseError
     ├── DatabaseUnavailable
@@ -48,6 +49,10 @@ class TrainingError(ModelError):
 
 class LogError(TickwireError):
     """The event log is not the one our history was written from."""
+
+
+class TelemetryError(TickwireError):
+    """A metric, a label or a label value that nobody declared."""
 
 
 class BackendError(TickwireError):
