@@ -24,8 +24,8 @@ DIGEST: Final = 16
 class OnlineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What decides how an `OnlineModel` learns; part of its id."""
 
-    learning_rate: float = 0.05
-    intercept_rate: float = 0.05
+    learning_rate: float = 0.1
+    intercept_rate: float = 0.1
     l2: float = 1e-4
     clip: float = 8.0
 
