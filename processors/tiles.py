@@ -6,6 +6,9 @@ its bits depend on nothing older. A bad print leaves no trace after its tile has
 
 With weights the window is an exponential mean cut off at its end: a tile `k` tiles old counts
 `0.5 ** (k / PER_HALF_LIFE)`.
+
+Tiles lie in the order of their age and move up by one whenever a new one opens: 60 moves cost less than 60 divisions
+for places in a ring, and merging is a product of two straight lines.
 """
 
 from dataclasses import dataclass
@@ -22,82 +25,165 @@ TILES: Final = 60
 PER_HALF_LIFE: Final = 8
 HALF_LIVES: Final = 6
 """An exponential window ends after this many: the rest would be 1.6 % of the weight."""
+LANES: Final = 4
+"""Merging adds up every fourth tile, then the four sums: one fixed order, four times as fast as one long sum."""
+
+EDGE: Final = 0
+WARM: Final = 1
+CLOSED: Final = 0
+CURRENT: Final = 1
 
 
 @dataclass(slots=True)
 class TiledWindow:
-    """Arrays of one window for all symbols, shapes: [symbols], [symbols], [symbols, tiles, sums], [symbols, sums]."""
+    """One window over some sums, for all symbols."""
 
     width_ns: int
     weight: Column
     """[tiles]: what a tile counts, by its age in tiles."""
-    tile: Integers
-    """Number of the current tile, -1 before the first row."""
-    first: Integers
-    """Number of the tile of the first row."""
-    ring: NDArray[np.float64]
-    merged: NDArray[np.float64]
-    """Weighted sum of the closed tiles, oldest first; made anew whenever the tile changes."""
+    closed_s: float
+    """Seconds (weighted) that the closed tiles of a full window cover."""
+    clock: Integers
+    """[symbols, 2]: EDGE, ns at which the current tile ends, and WARM, ns from which on the window has been seen whole."""
+    tiles: NDArray[np.float64]
+    """[symbols, sums, 1 + tiles]: CLOSED, the closed tiles merged; CURRENT; then the closed ones, youngest first."""
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """What is remembered."""
-        return (self.tile, self.first, self.ring, self.merged)
+        return (self.clock, self.tiles)
 
 
-def _started(symbols: int, sums: int, width_ns: int, weight: Column) -> TiledWindow:
+def _started(symbols: int, sums: int, width_ns: int, weight: Column, empty: float = 0.0) -> TiledWindow:
     if width_ns < 1:
         raise IndicatorError(f"a window needs at least one nanosecond a tile, was {width_ns}")
+    assert len(weight) % LANES == 0
     return TiledWindow(
         width_ns=width_ns,
         weight=weight,
-        tile=np.full(symbols, -1, np.int64),
-        first=np.full(symbols, -1, np.int64),
-        ring=np.zeros((symbols, len(weight), sums)),
-        merged=np.zeros((symbols, sums)),
+        closed_s=float(weight[1:].sum()) * width_ns / NS,
+        clock=np.full((symbols, 2), -1, np.int64),
+        tiles=np.full((symbols, sums, 1 + len(weight)), empty),
     )
 
 
 def window(symbols: int, *, window_s: float, sums: int) -> TiledWindow:
     """Plain sums over the last `window_s` seconds, in 60 tiles."""
-    if not window_s > 0:
-        raise IndicatorError(f"window_s must be positive, was {window_s!r}")
-    return _started(symbols, sums, round(window_s * NS / TILES), np.ones(TILES))
+    return _started(symbols, sums, _width_ns("window_s", window_s, TILES), np.ones(TILES))
 
 
 def decaying(symbols: int, *, half_life_s: float, sums: int) -> TiledWindow:
     """Sums whose parts halve every `half_life_s` seconds (in eighths of it), cut off after six half-lives."""
-    if not half_life_s > 0:
-        raise IndicatorError(f"half_life_s must be positive, was {half_life_s!r}")
     age = np.arange(PER_HALF_LIFE * HALF_LIVES)
-    return _started(symbols, sums, round(half_life_s * NS / PER_HALF_LIFE), 0.5 ** (age / PER_HALF_LIFE))
+    width_ns = _width_ns("half_life_s", half_life_s, PER_HALF_LIFE)
+    return _started(symbols, sums, width_ns, 0.5 ** (age / PER_HALF_LIFE))
+
+
+def highest(symbols: int, *, window_s: float) -> TiledWindow:
+    """The highest value of the last `window_s` seconds, in 60 tiles; to be moved by `advance_highest`."""
+    return _started(symbols, 1, _width_ns("window_s", window_s, TILES), np.ones(TILES), empty=-np.inf)
+
+
+def _width_ns(name: str, seconds: float, parts: int) -> int:
+    if not 0 < seconds < np.inf:
+        raise IndicatorError(f"{name} must be positive and finite, was {seconds!r}")
+    return round(seconds * NS / parts)
 
 
 @njit(cache=True)
-def advance(tile, first, ring, merged, weight, width_ns, s, now):  # type: ignore[no-untyped-def]
-    """Move symbol `s` to the tile of `now`; the slot of that tile in the ring.
+def advance(clock, tiles, weight, width_ns, s, now):  # type: ignore[no-untyped-def]
+    """Move symbol `s` to the tile of `now`, which is `tiles[s, :, CURRENT]` from then on.
 
     Call it for every row of the symbol, whatever its kind: a window moves with time, not with trades.
     """
-    t = now // width_ns
-    tiles = ring.shape[1]
-    if first[s] < 0:
-        first[s] = t
-        tile[s] = t
-    elif t > tile[s]:
-        gap = min(t - tile[s], tiles)
-        for k in range(gap):
-            ring[s, (t - k) % tiles, :] = 0.0
-        tile[s] = t
-        for j in range(ring.shape[2]):
-            total = 0.0
-            for k in range(tiles - 1, 0, -1):
-                total += weight[k] * ring[s, (t - k) % tiles, j]
-            merged[s, j] = total
-    return t % tiles
+    if now >= clock[s, EDGE]:
+        gap = _turn(clock, len(weight), width_ns, s, now)
+        if gap > 0:
+            for j in range(tiles.shape[1]):
+                _shift(tiles[s, j], gap, 0.0, 0.0)
+                tiles[s, j, CLOSED] = _merge(tiles[s, j], weight)
 
 
 @njit(cache=True)
-def warm(tile, first, ring, s):  # type: ignore[no-untyped-def]
+def advance_standing(clock, tiles, weight, width_ns, standing, since, s, now):  # type: ignore[no-untyped-def]
+    """As `advance`, for the one sum of a value that stands until it is replaced, times the seconds that it stood.
+
+    standing: [symbols], the value; since: [symbols], ns up to which its time has been added to the current tile.
+    """
+    if now >= clock[s, EDGE]:
+        end = clock[s, EDGE]
+        gap = _turn(clock, len(weight), width_ns, s, now)
+        if gap > 0:
+            line = tiles[s, 0]
+            line[CURRENT] += standing[s] * seconds(end - since[s])
+            _shift(line, gap, standing[s] * seconds(width_ns), 0.0)
+            line[CLOSED] = _merge(line, weight)
+            since[s] = clock[s, EDGE] - width_ns
+
+
+@njit(cache=True)
+def advance_highest(clock, tiles, width_ns, standing, s, now):  # type: ignore[no-untyped-def]
+    """As `advance`, for the highest of a value that stands until it is replaced: a new tile begins with it."""
+    if now >= clock[s, EDGE]:
+        line = tiles[s, 0]
+        gap = _turn(clock, len(line) - 1, width_ns, s, now)
+        if gap > 0:
+            _shift(line, gap, standing[s], standing[s])
+            line[CLOSED] = np.max(line[CURRENT + 1 :])
+
+
+@njit(cache=True)
+def _turn(clock, tiles, width_ns, s, now):  # type: ignore[no-untyped-def]
+    """Set the clock to the tile of `now`; by how many tiles it went on, 0 at the first row."""
+    if clock[s, EDGE] < 0:
+        clock[s, EDGE] = (now // width_ns + 1) * width_ns
+        clock[s, WARM] = clock[s, EDGE] + (tiles - 1) * width_ns
+        return 0
+    gap = (now - clock[s, EDGE]) // width_ns + 1
+    clock[s, EDGE] += gap * width_ns
+    return min(gap, tiles)
+
+
+@njit(cache=True)
+def _shift(line, gap, skipped, opened):  # type: ignore[no-untyped-def]
+    """Let every tile grow older by `gap`; what lies between is `skipped`, the new one is `opened`."""
+    for k in range(len(line) - 1, gap, -1):
+        line[k] = line[k - gap]
+    line[CURRENT + 1 : CURRENT + gap] = skipped
+    line[CURRENT] = opened
+
+
+@njit(cache=True)
+def _merge(line, weight):  # type: ignore[no-untyped-def]
+    """Weighted sum of the tiles just after a turn, when the current one is 0."""
+    a = b = c = d = 0.0
+    for k in range(0, len(weight), LANES):
+        a += weight[k] * line[k + CURRENT]
+        b += weight[k + 1] * line[k + CURRENT + 1]
+        c += weight[k + 2] * line[k + CURRENT + 2]
+        d += weight[k + 3] * line[k + CURRENT + 3]
+    return (a + b) + (c + d)
+
+
+@njit(cache=True)
+def total(tiles, s, j):  # type: ignore[no-untyped-def]
+    """Sum `j` over the window."""
+    return tiles[s, j, CLOSED] + tiles[s, j, CURRENT]
+
+
+@njit(cache=True)
+def warm(clock, s, now):  # type: ignore[no-untyped-def]
     """Whether every tile of the window has been seen whole (but the current one)."""
-    return tile[s] - first[s] >= ring.shape[1]
+    return now >= clock[s, WARM] >= 0
+
+
+@njit(cache=True)
+def covered_s(clock, width_ns, closed_s, s, now):  # type: ignore[no-untyped-def]
+    """Seconds (weighted) that a warm window covers: the closed tiles and what has passed of the current one."""
+    return closed_s + seconds(now - (clock[s, EDGE] - width_ns))
+
+
+@njit(cache=True)
+def seconds(ns):  # type: ignore[no-untyped-def]
+    """Nanoseconds as seconds."""
+    return ns / 1e9

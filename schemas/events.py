@@ -103,6 +103,11 @@ class Heartbeat(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True,
     ts_ingest: Ns
     state: Literal["up", "down"] = "up"
 
+    @property
+    def symbol(self) -> str:
+        """None: it belongs to every symbol of the venue."""
+        return ""
+
 
 class SessionMark(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag_field="type", tag="session"):
     """Trading of a venue (or of one symbol) opens, closes, halts or resumes; written to every partition."""
@@ -124,6 +129,16 @@ class Control(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, t
     ts_ingest: Ns
     body: str = ""
     """JSON of the new state."""
+
+    @property
+    def symbol(self) -> str:
+        """None: it belongs to every partition."""
+        return ""
+
+    @property
+    def venue(self) -> str:
+        """None."""
+        return ""
 
 
 Event = Trade | Quote | NewsSignal | Correction | Cancel | Heartbeat | SessionMark | Control

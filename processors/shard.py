@@ -1,0 +1,230 @@
+"""Shard: the fold of one partition. One function turns a stretch of the log into everything that is said about it.
+
+The live dataflow calls `advance` with what a poll brought, the nightly replay with blocks of 65,536: for any split of the
+same log the rows have the same bits. Everything that can fail (network, disk, clock) is outside.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, FeedTimes
+from processors.batch import NS, EventBatch, Integers, Matrix
+from processors.columns import EventColumns, LogStretch, columns, dead_letter
+from processors.features import FEATURES, FeatureEngine
+from processors.indicator import Indicator
+from processors.labels import LabelRule, Labels, Matured
+from processors.ledger import REJECTED, Ledger, LedgerLine
+from processors.market import MarketState, as_of
+from processors.scoring import Learner, Model, Scores, Scoring
+from processors.sessions import Sessions
+from processors.snapshot import Remembered, copy_rows, decode_snapshot, encode_snapshot
+from processors.symbols import SymbolTable
+from processors.timeline import FOLDED, Placed, Timeline, place
+
+
+@dataclass(frozen=True, slots=True)
+class FoldRules:
+    """Everything that decides what the fold says, beside the log and the models; its repr goes into the step id."""
+
+    lateness_ns: int = NS
+    """An event this far behind its symbol's clock is folded at the clock; a later one is stored, not folded."""
+    future_ns: int = 5 * NS
+    """An event stamped further ahead of its arrival is rejected."""
+    label: LabelRule = field(default_factory=LabelRule)
+    bars: tuple[BarKind, ...] = KINDS
+    max_symbols: int = 2_000
+    learn_every: int = 256
+    """Matured labels per learning step."""
+    champion: str = "onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOutput:
+    """What one stretch made; `streams.rows` turns it into what is written.
+
+    stretch   the admitted events, and what was rejected      events, placed   of the admitted, and where they went
+    folded    which of them the rows are                      batch, scores    the rows
+    names, venues   of every number                           features         float64 [features, rows]
+    """
+
+    partition: int
+    stretch: LogStretch
+    events: EventColumns
+    placed: Placed
+    folded: Integers
+    names: Sequence[str]
+    venues: Sequence[str]
+    batch: EventBatch
+    features: Matrix
+    scores: Scores
+    bars: ClosedBars
+    matured: Matured
+    ledger: Sequence[LedgerLine]
+
+
+class Shard:
+    """State of all symbols of one partition."""
+
+    def __init__(
+        self, partition: int, learner: Learner, onnx: Model | None, *, rules: FoldRules | None = None,
+        sessions: Sessions | None = None, features: Mapping[str, Indicator] = FEATURES,
+    ) -> None:  # fmt: skip
+        self.partition = partition
+        self.rules = rules or FoldRules()
+        self.sessions = sessions or Sessions()
+        self.symbols = SymbolTable(self.rules.max_symbols)
+        self.learner = learner
+        self.scoring = Scoring(learner, onnx, self.rules.champion, len(features), self.rules.learn_every)
+        self.ledger = Ledger.start()
+        self._catalogue = features
+        self._engine = FeatureEngine(features)
+        self._per_symbol = self._started(self._engine.capacity)
+        self._feeds = FeedTimes.start(16)
+
+    def _started(self, symbols: int) -> "_PerSymbol":
+        return _PerSymbol(
+            Timeline.start(symbols),
+            MarketState.start(symbols),
+            BarBuilder(self.rules.bars, symbols, self.rules.lateness_ns),
+            Labels(self.rules.label, symbols, len(self._catalogue)),
+        )
+
+    def advance(self, stretch: LogStretch) -> ShardOutput:
+        """Fold the next records of the log; nothing of what came before is changed by them."""
+        stretch, events = self._admit(stretch)
+        self._grow()
+        state, symbols = self._per_symbol, len(self.symbols.names)
+        placed = place(events, state.timeline, symbols, self._calendars(), self.sessions, self.rules.lateness_ns)
+        folded = np.flatnonzero(placed.door == FOLDED)
+        batch = self._batch(events, placed, folded)
+        features = self._engine.fold(batch, placed.fresh[folded])
+        matrix = np.ascontiguousarray(features.T)
+        bars = state.bars.fold(events, placed, state.timeline, self._feeds, symbols)
+        matured = state.labels.fold(events, placed, batch, stretch.offsets[folded], matrix, state.timeline, symbols)
+        scores = self.scoring.score(matrix, matured)
+        _fill_scores(matured, scores)
+        state.labels.note_scores(symbols, scores.by_model)
+        return ShardOutput(
+            partition=self.partition, stretch=stretch, events=events, placed=placed, folded=folded,
+            names=self.symbols.names, venues=self.symbols.venues, batch=batch, features=features, scores=scores,
+            bars=bars, matured=matured, ledger=self._enter(stretch, placed, matrix),
+        )  # fmt: skip
+
+    def _admit(self, stretch: LogStretch) -> tuple[LogStretch, EventColumns]:
+        """Refuse what cannot be folded, with its reason; number the symbols of the rest."""
+        events = columns(stretch.events)
+        refused = dict.fromkeys(np.flatnonzero(events.bid > events.ask).tolist(), "crossed_quote")
+        ahead = events.ts_event > events.ts_ingest + self.rules.future_ns
+        refused |= dict.fromkeys(np.flatnonzero(ahead).tolist(), "future")
+        if refused:
+            stretch, events = _without(stretch, events, refused, self.partition)
+        row, venue, refused = self.symbols.number(stretch.events, events.kind)
+        events = events.numbered(row, venue)
+        if refused:
+            stretch, events = _without(stretch, events, refused, self.partition)
+        return stretch, events
+
+    def _batch(self, events: EventColumns, placed: Placed, folded: Integers) -> EventBatch:
+        n = len(folded)
+        sign, last, mid = np.zeros(n, np.int8), np.empty(n), np.empty(n)
+        kind, symbol, price, size = events.kind[folded], events.row[folded], events.price[folded], events.size[folded]
+        bid, bid_size = events.bid[folded], events.bid_size[folded]
+        ask, ask_size = events.ask[folded], events.ask_size[folded]
+        as_of(
+            kind, symbol, placed.fresh[folded], price, events.side[folded], bid, bid_size, ask, ask_size,
+            self._per_symbol.market.known, sign, last, mid,
+        )  # fmt: skip
+        return EventBatch(
+            kind=kind, symbol=symbol, now=placed.now[folded], price=price, size=size, sign=sign, bid=bid,
+            bid_size=bid_size, ask=ask, ask_size=ask_size, last=last, mid=mid, sentiment=events.sentiment[folded],
+            session_open=placed.opened[folded], session_close=placed.closes[folded],
+        )  # fmt: skip
+
+    def _enter(self, stretch: LogStretch, placed: Placed, matrix: Matrix) -> list[LedgerLine]:
+        offsets = np.concatenate([stretch.offsets, np.array([x.offset for x in stretch.rejected], np.int64)])
+        order = np.argsort(offsets, kind="stable")
+        door = np.concatenate([placed.door, np.full(len(stretch.rejected), REJECTED, np.int8)])[order]
+        broker = np.concatenate([stretch.ts_broker, stretch.rejected_broker])[order]
+        newest = np.concatenate([placed.now, np.full(len(stretch.rejected), -1, np.int64)])[order]
+        return self.ledger.enter(offsets[order], broker, door, newest, matrix)
+
+    def _calendars(self) -> Integers:
+        return np.array([*(self.sessions.calendar_number(venue) for venue in self.symbols.venues), 0], np.int64)
+
+    def _grow(self) -> None:
+        symbols, venues = len(self.symbols.names), len(self.symbols.venues)
+        if symbols > self._per_symbol.symbols:
+            self._engine.grow(symbols)
+            grown = self._started(self._engine.capacity)
+            copy_rows(self._per_symbol.arrays, grown.arrays)
+            self._per_symbol = grown
+        if venues > len(self._feeds.known):
+            feeds = FeedTimes.start(2 * venues)
+            copy_rows(self._feeds.arrays, feeds.arrays)
+            self._feeds = feeds
+
+    def snapshot(self) -> bytes:
+        """Everything remembered, compact; `restore` on a shard made with the same arguments continues bit for bit."""
+        symbols = len(self.symbols.names)
+        return encode_snapshot(
+            Remembered(
+                names=self.symbols.names, venues=self.symbols.venues, venue_of=self.symbols.venue_of,
+                learner=self.learner.snapshot(),
+                per_symbol=[
+                    np.ascontiguousarray(array).tobytes()
+                    for array in [*(a[:symbols] for a in self._per_symbol.arrays), *self._engine.arrays(symbols)]
+                ],
+                fixed=[array.tobytes() for array in self._fixed()],
+            )
+        )  # fmt: skip
+
+    def restore(self, snapshot: bytes) -> None:
+        """Continue where `snapshot` was taken; the learner must have been restored by its owner from the same bytes."""
+        remembered = decode_snapshot(snapshot)
+        self.symbols.restore(remembered.names, remembered.venues, remembered.venue_of)
+        self._grow()
+        symbols = len(remembered.names)
+        per_symbol = [*self._per_symbol.arrays, *self._engine.arrays(self._engine.capacity)]
+        for array, raw in zip(per_symbol, remembered.per_symbol, strict=True):
+            array[:symbols] = np.frombuffer(raw, array.dtype).reshape((symbols, *array.shape[1:]))
+        for array, raw in zip(self._fixed(), remembered.fixed, strict=True):
+            array[...] = np.frombuffer(raw, array.dtype).reshape(array.shape)
+
+    def _fixed(self) -> list[NDArray[Any]]:
+        return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays]
+
+
+@dataclass(slots=True)
+class _PerSymbol:
+    timeline: Timeline
+    market: MarketState
+    bars: BarBuilder
+    labels: Labels
+
+    @property
+    def symbols(self) -> int:
+        return len(self.timeline.clock)
+
+    @property
+    def arrays(self) -> list[NDArray[Any]]:
+        return [*self.timeline.arrays, *self.market.arrays, *self.bars.arrays, *self.labels.arrays]
+
+
+def _without(
+    stretch: LogStretch, events: EventColumns, refused: Mapping[int, str], partition: int
+) -> tuple[LogStretch, EventColumns]:
+    """The stretch without the refused events, which become dead letters."""
+    kept = np.ones(len(stretch.events), np.bool_)
+    kept[list(refused)] = False
+    letters = [dead_letter(stretch, at, refused[at], partition) for at in sorted(refused)]
+    return stretch.chosen(kept, letters), events.chosen(kept)
+
+
+def _fill_scores(matured: Matured, scores: Scores) -> None:
+    """Predictions of this very stretch that matured in it were parked before they had scores."""
+    here = matured.batch_row >= 0
+    matured.scores[here] = scores.by_model[matured.batch_row[here]]

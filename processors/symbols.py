@@ -1,0 +1,73 @@
+"""Numbers for symbols and venues: rows of the state arrays, in order of first appearance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from processors.batch import NEWS, Codes, Rows
+from schemas.events import Event
+
+NONE: Final = -1
+_NEW: Final = -2
+VENUES: Final = 256
+
+
+@dataclass(slots=True)
+class SymbolTable:
+    """Row of every symbol, number of every venue, and which venue trades which symbol.
+
+    A symbol belongs to the venue that first trades or quotes it: books and sequence numbers of two venues must not mix.
+    News belongs to no venue.
+    """
+
+    limit: int
+    names: list[str] = field(default_factory=list)
+    venues: list[str] = field(default_factory=list)
+    venue_of: list[int] = field(default_factory=list)
+    """Number of the venue that trades the symbol, -1 while only news came."""
+    _rows: dict[str, int] = field(default_factory=lambda: {"": NONE})
+    _numbers: dict[str, int] = field(default_factory=lambda: {"": NONE})
+
+    def restore(self, names: Sequence[str], venues: Sequence[str], venue_of: Sequence[int]) -> None:
+        """Take over what another table had."""
+        self.names, self.venues, self.venue_of = list(names), list(venues), list(venue_of)
+        self._rows = {"": NONE, **{name: row for row, name in enumerate(self.names)}}
+        self._numbers = {"": NONE, **{venue: number for number, venue in enumerate(self.venues)}}
+
+    def number(self, events: Sequence[Event], kind: Codes) -> tuple[Rows, Rows, dict[int, str]]:
+        """(row, venue) of every event, -1 where it has none; and position → reason of events that cannot be numbered."""
+        row_of, number_of = self._rows.get, self._numbers.get
+        row = np.array([row_of(event.symbol, _NEW) for event in events], np.int32)
+        venue = np.array([number_of(event.venue, _NEW) for event in events], np.int32)
+        refused: dict[int, str] = {}
+        for at in np.flatnonzero((row == _NEW) | (venue == _NEW)).tolist():
+            row[at], venue[at] = self._add(events[at])
+            if _NEW in {row[at], venue[at]}:
+                refused[at] = "symbol_limit"
+        return row, venue, refused | self._conflicts(row, venue, kind, refused)
+
+    def _add(self, event: Event) -> tuple[int, int]:
+        """Number what is new; nothing is numbered for an event that will be refused."""
+        row, number = self._rows.get(event.symbol, _NEW), self._numbers.get(event.venue, _NEW)
+        if (row == _NEW and len(self.names) >= self.limit) or (number == _NEW and len(self.venues) >= VENUES):
+            return _NEW, _NEW
+        if row == _NEW:
+            row = self._rows[event.symbol] = len(self.names)
+            self.names.append(event.symbol)
+            self.venue_of.append(NONE)
+        if number == _NEW:
+            number = self._numbers[event.venue] = len(self.venues)
+            self.venues.append(event.venue)
+        return row, number
+
+    def _conflicts(self, row: Rows, venue: Rows, kind: Codes, refused: dict[int, str]) -> dict[int, str]:
+        """Trades and quotes of a symbol from another venue than the one that has it."""
+        owned = (row >= 0) & (kind != NEWS)
+        owned[list(refused)] = False
+        owners = np.array(self.venue_of or [NONE], np.int32)
+        for at in np.flatnonzero(owned & (owners[row] == NONE)).tolist():
+            if owners[row[at]] == NONE:
+                owners[row[at]] = self.venue_of[row[at]] = int(venue[at])
+        return dict.fromkeys(np.flatnonzero(owned & (owners[row] != venue)).tolist(), "venue_conflict")

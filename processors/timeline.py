@@ -1,0 +1,167 @@
+"""Which events are folded, and when: identities, lateness, the clock of each symbol, and its sessions.
+
+Every event leaves by one door: folded, duplicate, late, or control. Time is the log's: `now` of a symbol is the newest
+event time it has seen, and heartbeats of its venue move it while nothing trades.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from processors.batch import NEWS, PRINT, QUOTE, TRADE, Codes, Flags, Integers
+from processors.columns import HEARTBEAT, EventColumns
+from processors.sessions import Sessions, session_at
+
+FOLDED: Final = 0
+DUPLICATE: Final = 1
+LATE: Final = 2
+CONTROL: Final = 3
+
+WINDOW: Final = 4096
+"""An identity is remembered by its sequence number while the newest is less than this ahead."""
+NEWS_KEPT: Final = 64
+"""News identities are hashes: as many are remembered per symbol."""
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Arrays, one row a symbol; `clock` is [symbols, 5]: now, next session's start, open, close, session of last row."""
+
+    clock: NDArray[np.int64]
+    newest: NDArray[np.int64]
+    """[symbols, 2]: highest sequence number of trades, of quotes."""
+    seen: NDArray[np.uint64]
+    """[symbols, 2, WINDOW / 64]: bit per sequence number below the highest."""
+    news: NDArray[np.int64]
+    """[symbols, NEWS_KEPT + 1]: the last identities, and where the next goes."""
+    calendar: NDArray[np.int32]
+    venue: NDArray[np.int32]
+    """Number of the venue that trades the symbol, -1 while only news came."""
+
+    @classmethod
+    def start(cls, symbols: int) -> "Timeline":
+        """Nothing seen."""
+        clock = np.full((symbols, 5), -1, np.int64)
+        return cls(
+            clock=clock,
+            newest=np.full((symbols, 2), -1, np.int64),
+            seen=np.zeros((symbols, 2, WINDOW // 64), np.uint64),
+            news=np.hstack([np.full((symbols, NEWS_KEPT), -1, np.int64), np.zeros((symbols, 1), np.int64)]),
+            calendar=np.zeros(symbols, np.int32),
+            venue=np.full(symbols, -1, np.int32),
+        )
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What is remembered."""
+        return (self.clock, self.newest, self.seen, self.news, self.calendar, self.venue)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where every event went, arrays of length n.
+
+    door     FOLDED, DUPLICATE, LATE or CONTROL       now      event time of the symbol after it, ns
+    fresh    first folded row of its symbol in a session
+    opened, closes   regular trading of that session, ns      until    start of the next session, ns
+    """
+
+    door: Codes
+    now: Integers
+    fresh: Flags
+    opened: Integers
+    closes: Integers
+    until: Integers
+
+
+def place(
+    events: EventColumns, timeline: Timeline, symbols: int, calendars: Integers, sessions: Sessions, lateness_ns: int
+) -> Placed:
+    """Decide for every event, in log order.
+
+    symbols: how many rows are in use. calendars: which line of `sessions.bounds` each venue keeps to.
+    """
+    n = len(events.kind)
+    placed = Placed(
+        np.full(n, CONTROL, np.int8), np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.int64),
+        np.zeros(n, np.int64), np.zeros(n, np.int64),
+    )  # fmt: skip
+    _place(
+        events.kind, events.row, events.venue, events.seq, events.ts_event, symbols, lateness_ns, calendars,
+        sessions.table, sessions.bounds, timeline.clock, timeline.newest, timeline.seen, timeline.news,
+        timeline.calendar, timeline.venue, placed.door, placed.now, placed.fresh, placed.opened, placed.closes, placed.until,
+    )  # fmt: skip
+    return placed
+
+
+@njit(cache=True)
+def _place(  # type: ignore[no-untyped-def]
+    kind, row, venue, seq, ts, symbols, lateness, calendars, table, bounds, clock, newest, seen, news, calendar,
+    venue_of,    door, now, fresh, opened, closes, until,
+):  # fmt: skip
+    for i in range(len(kind)):
+        if kind[i] == HEARTBEAT:
+            for s in range(symbols):
+                if venue_of[s] == venue[i] and ts[i] > clock[s, 0] >= 0:
+                    _move(clock[s], calendar[s], ts[i], table, bounds)
+        elif kind[i] == TRADE or kind[i] == PRINT or kind[i] == QUOTE or kind[i] == NEWS:
+            s = row[i]
+            if kind[i] == NEWS:
+                known = _news_seen(news[s], seq[i])
+            else:
+                if venue_of[s] < 0:
+                    venue_of[s], calendar[s] = venue[i], calendars[venue[i]]
+                    clock[s, 1] = -1
+                feed = 1 if kind[i] == QUOTE else 0
+                known = _seen(newest[s], seen[s, feed], feed, seq[i], ts[i] >= clock[s, 0])
+            if known:
+                door[i] = DUPLICATE
+            elif ts[i] < clock[s, 0] - lateness:
+                door[i] = LATE
+            else:
+                door[i] = FOLDED
+                if ts[i] > clock[s, 0] or clock[s, 1] < 0:
+                    _move(clock[s], calendar[s], max(ts[i], clock[s, 0]), table, bounds)
+                fresh[i] = clock[s, 1] != clock[s, 4]
+                clock[s, 4] = clock[s, 1]
+                opened[i], closes[i], until[i] = clock[s, 2], clock[s, 3], clock[s, 1]
+            now[i] = clock[s, 0]
+
+
+@njit(cache=True)
+def _move(clock, calendar, ts, table, bounds):  # type: ignore[no-untyped-def]
+    clock[0] = ts
+    if ts >= clock[1]:
+        _, clock[2], clock[3], clock[1] = session_at(calendar, ts, table, bounds)
+
+
+@njit(cache=True)
+def _seen(newest, bits, feed, seq, newest_time):  # type: ignore[no-untyped-def]
+    """Whether the number was seen; remembers it. Far below the highest at the newest time: the venue counts anew."""
+    ahead = seq - newest[feed]
+    if newest[feed] < 0 or ahead >= WINDOW or (ahead <= -WINDOW and newest_time):
+        bits[:] = 0
+        newest[feed] = seq
+    elif ahead > 0:
+        for k in range(newest[feed] + 1, seq):
+            bits[(k % WINDOW) // 64] &= ~(np.uint64(1) << np.uint64(k % 64))
+        newest[feed] = seq
+    elif ahead <= -WINDOW:
+        return False
+    elif (bits[(seq % WINDOW) // 64] >> np.uint64(seq % 64)) & np.uint64(1):
+        return True
+    bits[(seq % WINDOW) // 64] |= np.uint64(1) << np.uint64(seq % 64)
+    return False
+
+
+@njit(cache=True)
+def _news_seen(kept, seq):  # type: ignore[no-untyped-def]
+    for k in range(NEWS_KEPT):
+        if kept[k] == seq:
+            return True
+    kept[kept[NEWS_KEPT]] = seq
+    kept[NEWS_KEPT] = (kept[NEWS_KEPT] + 1) % NEWS_KEPT
+    return False
