@@ -1,0 +1,100 @@
+"""The newest row of every symbol in Redis or Valkey: written by the flow, read by the API.
+
+One hash a symbol, `tickwire:latest:{symbol}`, with `log_id`, `offset` and `payload` (a `Latest` as JSON). It is a cache with a
+time to live: what is missing is unknown, never zero, and a flushed store fills up again with the next events.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from schemas.errors import SchemaError, StoreUnavailable
+from schemas.rows import Latest
+
+PREFIX: Final = "tickwire:latest:"
+# Offsets are compared as text: Lua's numbers are doubles, and exact only up to 2**53.
+WRITE_NEWER: Final = """
+local written = 0
+for i, key in ipairs(KEYS) do
+  local log_id, offset, payload = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
+  local stored = redis.call('HMGET', key, 'log_id', 'offset')
+  local known = stored[2]
+  if stored[1] ~= log_id or #known < #offset or (#known == #offset and known < offset) then
+    redis.call('HSET', key, 'log_id', log_id, 'offset', offset, 'payload', payload)
+    redis.call('PEXPIRE', key, ARGV[1])
+    written = written + 1
+  end
+end
+return written
+"""
+SCAN_COUNT: Final = 1000
+
+
+class LatestStore:
+    """Newest row by symbol; safe to use from several threads.
+
+    `url`: `redis://[user:password@]host:port/db`, `rediss://` for TLS. `ttl_s`: a symbol that was not written for so long is
+    forgotten. StoreUnavailable where Redis does not answer within `timeout_s` or refuses; SchemaError for a row that is not ours.
+    """
+
+    def __init__(self, url: str, *, ttl_s: float, timeout_s: float = 2) -> None:
+        parts = urlsplit(url)
+        self._where = f"{parts.hostname}:{parts.port or 6379}{parts.path}"
+        self._ttl_ms = round(ttl_s * 1000)
+        self._client: Any = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 1),  # once: an idle connection may have been closed by the other side
+            client_name="tickwire",
+        )
+        self._write_newer = self._client.register_script(WRITE_NEWER)
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(Latest)
+
+    def write(self, rows: Sequence[Latest]) -> int:
+        """Store what is newer than what is there, in one call; returns how many were.
+
+        A row of another log (`log_id`) always replaces: its offsets say nothing about age.
+        """
+        if not rows:
+            return 0
+        arguments: list[str | int | bytes] = [self._ttl_ms]
+        for row in rows:
+            arguments += [row.log_id, row.src_offset, self._encoder.encode(row)]
+        with self._wrapped():
+            return int(self._write_newer([PREFIX + row.symbol for row in rows], arguments))
+
+    def read(self, symbol: str) -> Latest | None:
+        """The newest row of a symbol; None where nothing is known of it (any more)."""
+        with self._wrapped():
+            payload = self._client.hget(PREFIX + symbol, "payload")
+        try:
+            return None if payload is None else self._decoder.decode(payload)
+        except msgspec.MsgspecError as error:
+            raise SchemaError(f"{PREFIX}{symbol} at {self._where} is not a row of ours: {error}; delete it") from error
+
+    def symbols(self) -> list[str]:
+        """Every symbol that has a row, in alphabetical order."""
+        with self._wrapped():
+            keys = {key.decode() for key in self._client.scan_iter(f"{PREFIX}*", count=SCAN_COUNT)}
+        return sorted(key.removeprefix(PREFIX) for key in keys)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+    @contextmanager
+    def _wrapped(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            raise StoreUnavailable(
+                f"Redis at {self._where} did not do what it was asked: {error}; is it running, and may we write there?"
+            ) from error
