@@ -5,7 +5,7 @@ same log the rows have the same bits. Everything that can fail (network, disk, c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,7 @@ class Shard:
         self._engine = FeatureEngine(features)
         self._per_symbol = self._started(self._engine.capacity)
         self._feeds = FeedTimes.start(16)
+        self._broker_ms = np.zeros(1, np.int64)
 
     def _started(self, symbols: int) -> "_PerSymbol":
         return _PerSymbol(
@@ -95,7 +96,7 @@ class Shard:
 
     def advance(self, stretch: LogStretch) -> ShardOutput:
         """Fold the next records of the log; nothing of what came before is changed by them."""
-        stretch, events = self._admit(stretch)
+        stretch, events = self._admit(self._dated(stretch))
         self._grow()
         state, symbols = self._per_symbol, len(self.symbols.names)
         placed = place(events, state.timeline, symbols, self._calendars(), self.sessions, self.rules.lateness_ns)
@@ -113,6 +114,16 @@ class Shard:
             names=self.symbols.names, venues=self.symbols.venues, batch=batch, features=features, scores=scores,
             bars=bars, matured=matured, ledger=self._enter(stretch, placed, matrix),
         )  # fmt: skip
+
+    def _dated(self, stretch: LogStretch) -> LogStretch:
+        """The broker's time may not fall with the offsets: tables are partitioned by it, and blocks are atomic per part."""
+        offsets = np.concatenate([stretch.offsets, np.array([x.offset for x in stretch.rejected], np.int64)])
+        order = np.argsort(offsets, kind="stable")
+        broker = np.concatenate([stretch.ts_broker, stretch.rejected_broker])
+        broker[order] = np.maximum(np.maximum.accumulate(broker[order]), self._broker_ms[0])
+        self._broker_ms[0] = max(int(self._broker_ms[0]), int(broker.max(initial=0)))
+        n = len(stretch.offsets)
+        return replace(stretch, ts_broker=broker[:n], rejected_broker=broker[n:])
 
     def _admit(self, stretch: LogStretch) -> tuple[LogStretch, EventColumns]:
         """Refuse what cannot be folded, with its reason; number the symbols of the rest."""
@@ -195,7 +206,7 @@ class Shard:
             array[...] = np.frombuffer(raw, array.dtype).reshape(array.shape)
 
     def _fixed(self) -> list[NDArray[Any]]:
-        return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays]
+        return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays, self._broker_ms]
 
 
 @dataclass(slots=True)

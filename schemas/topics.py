@@ -1,6 +1,6 @@
 """Every topic: its name, key, partitions, retention and the type of its values, in one declaration each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -54,6 +54,14 @@ class Topic(Generic[V]):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SchemaError(str(error)) from error
         return value
+
+    def decode_all(self, raw: Sequence[bytes]) -> list[V]:
+        """All values; raises for the first that is not one, and then gives none."""
+        decode = self._decoder.decode
+        try:
+            return [decode(value) for value in raw]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
+            raise SchemaError(str(error)) from error
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:
