@@ -1,10 +1,12 @@
 """What the streams need from the outside, in their own words; infra has the adapters, tests have lists."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
-from schemas.events import Event
+from schemas.events import Event, NewsItem
 from schemas.rows import DeadLetter
+from schemas.topics import Topic
+from streams.decode import Poll
 
 
 class EventWriter(Protocol):
@@ -15,6 +17,16 @@ class EventWriter(Protocol):
 
     def reject(self, letters: Sequence[DeadLetter]) -> None:
         """Append to the dead letters."""
+
+    def flush(self) -> None:
+        """Return when everything written is acknowledged."""
+
+
+class NewsWriter(Protocol):
+    """The topic of raw news; acknowledgements as of `EventWriter`."""
+
+    def write_news(self, items: Sequence[NewsItem]) -> None:
+        """Append in order."""
 
     def flush(self) -> None:
         """Return when everything written is acknowledged."""
@@ -41,3 +53,58 @@ class Meter(Protocol):
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
+
+
+class PartitionReader(Protocol):
+    """One partition of the events log, read in order from where it was opened."""
+
+    def poll(self, most: int) -> Poll | None:
+        """What has arrived, at most `most` records; None when nothing has. Never waits. `LogError` on a lost offset."""
+
+    def lag(self) -> int:
+        """Records that have arrived at the broker and were not polled; as the last answer of the broker said."""
+
+    def close(self) -> None:
+        """Stop reading."""
+
+
+class Log(Protocol):
+    """The events log."""
+
+    @property
+    def log_id(self) -> str:
+        """Which log this is: offsets mean something only within it."""
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """Those that this process reads."""
+
+    def open(self, partition: int, offset: int | None) -> PartitionReader:
+        """Read from `offset` on, or from the first record there is."""
+
+
+class MessageWriter(Protocol):
+    """The topics we write. A record that was not acknowledged raises `DeliveryError` at the next flush."""
+
+    def send(self, topic: Topic[Any], partition: int, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Hand over (key, value) pairs in order."""
+
+    def flush(self) -> None:
+        """Return when everything sent is acknowledged."""
+
+
+class TableStore(Protocol):
+    """ClickHouse, as the sinks see it."""
+
+    def high_water(self, table: str, partition: int) -> int:
+        """Highest stored source offset of this log's partition, -1 where the table has none."""
+
+    def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
+        """Store one block, all or nothing; the same token twice stores it once. `BackendError` when it gives up."""
+
+
+class LatestStore(Protocol):
+    """The newest row of every symbol."""
+
+    def write(self, partition: int, entries: Sequence[tuple[str, int, bytes]]) -> None:
+        """(symbol, offset, payload); an entry that is not newer than the stored one is ignored."""

@@ -1,0 +1,74 @@
+"""The dataflow that scores: reads top to bottom, computes nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeAlias
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.operators import StatefulBatchLogic
+from bytewax.outputs import Sink
+
+from processors.shard import Shard, ShardOutput
+from streams.decode import Poll, decode
+from streams.ports import Meter
+
+Keyed: TypeAlias = tuple[str, ShardOutput]
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """Where everything that is said goes; a test passes lists."""
+
+    topics: Sink[Keyed]
+    latest: Sink[Keyed]
+    tables: Sink[Keyed]
+
+
+class Advance(StatefulBatchLogic[Poll, ShardOutput, bytes]):
+    """One partition's shard, from polls to outputs; it has to be told of its partition by the first poll."""
+
+    def __init__(self, make: Callable[[int, bytes | None], Shard], meter: Meter, snapshot: bytes | None) -> None:
+        self._make, self._meter, self._resume = make, meter, snapshot
+        self._shard: Shard | None = None
+
+    def on_batch(self, values: list[Poll]) -> tuple[list[ShardOutput], bool]:
+        return [self._advance(poll) for poll in values], False
+
+    def _advance(self, poll: Poll) -> ShardOutput:
+        if self._shard is None:
+            self._shard = self._make(poll.partition, self._resume)
+        began = perf_counter()
+        stretch = decode(poll)
+        decoded = perf_counter()
+        output = self._shard.advance(stretch)
+        self._meter.observe("stage", decoded - began, stage="decode")
+        self._meter.observe("stage", perf_counter() - decoded, stage="advance")
+        return output
+
+    def snapshot(self) -> bytes:
+        if self._shard is None:
+            return self._resume or b""
+        began = perf_counter()
+        raw = self._shard.snapshot()
+        self._meter.observe("stage", perf_counter() - began, stage="snapshot")
+        return raw
+
+
+def build(
+    events: Source[tuple[str, Poll]], make: Callable[[int, bytes | None], Shard], sinks: Sinks, step: str, meter: Meter
+) -> Dataflow:
+    """Wire the flow. Nothing here computes; nothing here knows a host name.
+
+    `make` gives the shard of a partition, continued from a snapshot where there is one. `step` names everything that
+    decides what is computed: another name starts with fresh state.
+    """
+    flow = Dataflow("scoring")
+    polls = op.input("polls", flow, events)
+    advanced = op.stateful_batch(f"advance_{step}", polls, lambda snapshot: Advance(make, meter, snapshot))
+    op.output("topics", advanced, sinks.topics)
+    op.output("latest", advanced, sinks.latest)
+    op.output("tables", advanced, sinks.tables)
+    return flow

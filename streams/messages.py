@@ -1,0 +1,107 @@
+"""What the fold said as messages for our topics, and the newest row of each symbol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import msgspec
+import numpy as np
+
+from processors.shard import ShardOutput
+from schemas.rows import Bar, Latest, Outcome, Prediction
+from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
+from streams.rows import finite
+
+Message: TypeAlias = tuple[str, bytes]
+_encoder: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class MessageMaker:
+    """Makes messages from what a shard said; a score that is not finite is said as null."""
+
+    log_id: str
+    feature_names: Sequence[str]
+    features_id: str
+    champion: str
+    bar_kinds: Sequence[str]
+    horizon_ns: int
+
+    def predictions(self, output: ShardOutput) -> list[Message]:
+        """One per folded event."""
+        batch, scores, names, encode = output.batch, output.scores, output.names, PREDICTIONS.encode
+        rows = zip(
+            batch.symbol.tolist(), batch.now.tolist(), output.events.ts_ingest[output.folded].tolist(),
+            output.stretch.offsets[output.folded].tolist(), batch.mid.tolist(), finite(scores.p_up).tolist(),
+            finite(scores.by_model[:, 0]).tolist(), finite(scores.by_model[:, 1]).tolist(), strict=True,
+        )  # fmt: skip
+        return [
+            (
+                names[symbol],
+                encode(
+                    Prediction(
+                        symbol=names[symbol], ts_event=now, ts_ingest=ingest, log_id=self.log_id,
+                        src_partition=output.partition, src_offset=offset, price=price, p_up=p_up,
+                        champion=self.champion, online=online, onnx=onnx, features_id=self.features_id,
+                    )
+                ),
+            )
+            for symbol, now, ingest, offset, price, p_up, online, onnx in rows
+        ]  # fmt: skip
+
+    def bars(self, output: ShardOutput) -> list[Message]:
+        """One per closed bar."""
+        bars, offsets = output.bars, output.stretch.offsets
+        messages = []
+        for b in range(len(bars)):
+            first, high, low, last, volume, value = bars.numbers[b].tolist()
+            stamps = bars.stamps[b].tolist()
+            bar = Bar(
+                symbol=output.names[bars.row[b]], kind=self.bar_kinds[bars.kind[b]], start=stamps[0], end=stamps[1],
+                open=first, high=high, low=low, close=last, volume=volume, value=value, n_trades=stamps[2], rev=0,
+                reason="closed", late_n=stamps[7], gap_ms=int(bars.gap_ms[b]), partial=bool(bars.partial[b]),
+                log_id=self.log_id, src_partition=output.partition, src_offset=int(offsets[bars.event[b]]),
+            )  # fmt: skip
+            messages.append((bar.symbol, BARS.encode(bar)))
+        return messages
+
+    def outcomes(self, output: ShardOutput) -> list[Message]:
+        """One per matured label."""
+        m, offsets = output.matured, output.stretch.offsets
+        scores = finite(m.scores).tolist()
+        messages = []
+        for k in range(len(m)):
+            at, predicted = m.stamps[k].tolist()
+            price, matured = m.price[k].tolist()
+            outcome = Outcome(
+                symbol=output.names[m.row[k]], ts_event=at, ts_matured=at + self.horizon_ns,
+                horizon_ns=self.horizon_ns, log_id=self.log_id, src_partition=output.partition,
+                src_offset=int(offsets[m.event[k]]), predicted_offset=predicted, price=price, price_matured=matured,
+                log_return=float(np.log(matured / price)), label=float(m.label[k]), online=scores[k][0],
+                onnx=scores[k][1],
+            )  # fmt: skip
+            messages.append((outcome.symbol, OUTCOMES.encode(outcome)))
+        return messages
+
+    def dead_letters(self, output: ShardOutput) -> list[Message]:
+        """One per record that could not be used."""
+        return [(letter.source, DEAD_LETTERS.encode(letter)) for letter in output.stretch.rejected]
+
+    def latest(self, output: ShardOutput) -> list[tuple[str, int, bytes]]:
+        """(symbol, offset, `Latest` as JSON) of the last row of every symbol in the stretch."""
+        batch, n = output.batch, len(output.folded)
+        symbols, from_end = np.unique(batch.symbol[::-1], return_index=True)
+        entries = []
+        for symbol, row in zip(symbols.tolist(), (n - 1 - from_end).tolist(), strict=True):
+            event = int(output.folded[row])
+            online, onnx = finite(output.scores.by_model[row]).tolist()
+            latest = Latest(
+                symbol=output.names[symbol], ts_event=int(batch.now[row]),
+                ts_ingest=int(output.events.ts_ingest[event]), log_id=self.log_id, src_partition=output.partition,
+                src_offset=int(output.stretch.offsets[event]), price=float(batch.mid[row]), bid=float(batch.bid[row]),
+                ask=float(batch.ask[row]), p_up=float(finite(output.scores.p_up[row : row + 1])[0]),
+                champion=self.champion, online=online, onnx=onnx, features_id=self.features_id,
+                features=dict(zip(self.feature_names, output.features[:, row].tolist(), strict=True)),
+            )  # fmt: skip
+            entries.append((latest.symbol, latest.src_offset, _encoder.encode(latest)))
+        return entries
