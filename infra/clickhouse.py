@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from infra.native_format import Column
-from schemas.errors import DatabaseError, SettingsError
+from schemas.errors import DatabaseError, DatabaseUnavailable, SettingsError
 
 BAD_ARGUMENTS: Final = 36
 COMPRESSIONS: Final = ("none", "lz4")
@@ -209,3 +209,11 @@ def complaint(message: str, sql: str) -> str:
     said = re.split(r"Stack trace:|, e\.what\(\)", message, maxsplit=1)[0]
     said = re.sub(r"^Code: \d+[.,]\s*(e\.displayText\(\) = )?", "", said).removeprefix("DB::Exception: ").strip()
     return f"{said.rstrip('. ')}; in: {' '.join(sql.split())[:300]}"
+
+
+def silence(endpoint: Endpoint, error: Exception) -> DatabaseUnavailable:
+    """What to raise where nobody answered."""
+    return DatabaseUnavailable(
+        f"ClickHouse at {endpoint} did not answer: {str(error) or type(error).__name__}; is it running there, and does it take "
+        f"less than {endpoint.timeout_s:g} s?"
+    )

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import lz4.frame
 
-from infra.clickhouse import Endpoint, Parameters, Pool, Result, complaint, plain, quoted, quoted_column
+from infra.clickhouse import Endpoint, Parameters, Pool, Result, complaint, plain, quoted, quoted_column, silence
 from infra.native_format import Column, encode_block, row_count
 from infra.native_reader import Block, read_blocks
 from schemas.errors import DatabaseError, DatabaseUnavailable
@@ -105,10 +105,7 @@ class HttpDatabase:
                 reply = connection.getresponse()
                 answer = reply.read()
         except (OSError, http.client.HTTPException) as error:
-            raise DatabaseUnavailable(
-                f"ClickHouse at {endpoint} did not answer within {endpoint.timeout_s:g} s: {error or type(error).__name__}; "
-                "is it running?"
-            ) from error
+            raise silence(endpoint, error) from error
         if reply.status != http.client.OK:
             raise _refusal(reply, answer, sql, endpoint)
         return answer

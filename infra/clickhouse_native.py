@@ -4,7 +4,7 @@ The driver speaks the protocol; what is inside a block is written and read by in
 columns go value by value where a score is nullable, turn nanoseconds into datetimes of microseconds, and want pandas.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from uuid import uuid4
@@ -16,7 +16,7 @@ from clickhouse_driver.connection import Connection
 from clickhouse_driver.streams.compressed import CompressedBlockInputStream, CompressedBlockOutputStream
 from clickhouse_driver.streams.native import BlockInputStream, BlockOutputStream
 
-from infra.clickhouse import Endpoint, Parameters, Pool, Result, complaint, plain, quoted, quoted_column
+from infra.clickhouse import Endpoint, Parameters, Pool, Result, complaint, plain, quoted, quoted_column, silence
 from infra.native_format import Column, encode_column, row_count, text, varint
 from infra.native_reader import SAME_BYTES, read_column, read_text, read_varint
 from schemas.errors import DatabaseError, DatabaseUnavailable
@@ -26,7 +26,9 @@ TOKENS_SINCE: Final = (22, 2)
 PARAMETERS_SINCE: Final = defines.DBMS_MIN_PROTOCOL_VERSION_WITH_PARAMETERS
 NAMED_SETTINGS_SINCE: Final = defines.DBMS_MIN_REVISION_WITH_SETTINGS_SERIALIZED_AS_STRINGS
 ONE_BLOCK: Final = 1 << 40
-SILENCE: Final = (OSError, EOFError, errors.NetworkError, errors.SocketTimeoutError)
+LEFT_OUT: Final[Mapping[str, Callable[[Any], Any]]] = {"Bool": bool, "Float32": float, "Float64": float}
+"""The driver puts an integer 0 where a sparse column has nothing."""
+UNANSWERED: Final = (OSError, EOFError, errors.NetworkError, errors.SocketTimeoutError)
 
 
 class NativeDatabase:
@@ -76,11 +78,8 @@ class NativeDatabase:
                 yield client
         except errors.ServerException as error:
             raise DatabaseError(complaint(error.message, sql), code=error.code) from error
-        except SILENCE as error:
-            raise DatabaseUnavailable(
-                f"ClickHouse at {self._endpoint} did not answer within {self._endpoint.timeout_s:g} s: "
-                f"{error or type(error).__name__}; is it running?"
-            ) from error
+        except UNANSWERED as error:
+            raise silence(self._endpoint, error) from error
         except errors.Error as error:
             raise DatabaseUnavailable(
                 f"{self._endpoint} does not speak ClickHouse's native protocol: {error}"
@@ -197,8 +196,9 @@ class _Input(BlockInputStream):
     def _column(self, name: str, type_: str, rows: int, is_sparse: bool) -> list[Any]:
         if not is_sparse:
             return read_column(self.fin, name, type_, rows)
-        plain_type = SAME_BYTES.get(type_.partition("(")[0], type_) if type_ != "Bool" else type_
-        return list(read_sparse_column(self.context, plain_type, rows, self.fin, False, has_custom_serialization=True))
+        same = SAME_BYTES.get(type_.partition("(")[0], type_)
+        values = read_sparse_column(self.context, same, rows, self.fin, use_numpy=False, has_custom_serialization=True)
+        return list(map(LEFT_OUT.get(type_, lambda value: value), values))
 
 
 class _CompressedInput(_Input, CompressedBlockInputStream):

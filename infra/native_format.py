@@ -91,7 +91,9 @@ def varint(number: int) -> bytes:
 
 def text(value: str | bytes) -> bytes:
     """A string as Native writes it: length, then bytes."""
-    encoded = value.encode() if isinstance(value, str) else bytes(value)
+    encoded = value.encode() if isinstance(value, str) else value
+    if not isinstance(encoded, bytes):
+        raise TypeError(f"expected str or bytes, found {type(value).__name__}")
     return varint(len(encoded)) + encoded
 
 
