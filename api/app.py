@@ -1,0 +1,64 @@
+"""The API as one ASGI application, made from its ports."""
+
+import logging
+from asyncio import CancelledError, Task, create_task
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from api.feed.hub import FeedHub
+from api.middleware import RequestFrame
+from api.newest import Newest
+from api.openapi import describe
+from api.page import page_routes
+from api.ports import Ports
+from api.problems import HANDLERS
+from api.routes.bars import bar_routes
+from api.routes.health import health_routes
+from api.routes.market import market_routes
+from api.routes.stream import stream_routes
+
+_log = logging.getLogger("tickwire.api")
+TAGS: Final[list[dict[str, Any]]] = [
+    {"name": "market", "description": "The newest scores and features, and closed bars"},
+    {"name": "operations", "description": "Health, readiness, metrics, version"},
+]
+
+
+def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[str] = ()) -> FastAPI:
+    """The application. `hub`: whoever consumes the topics publishes into it. `version`: of the distribution.
+
+    `origins`: web pages, besides those on loopback, that may open the feed, such as `https://desk.example.com`.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = create_task(hub.run())
+        running.add_done_callback(_say_if_it_failed)
+        try:
+            yield
+        finally:
+            running.cancel()
+            with suppress(CancelledError):
+                await running
+
+    app = FastAPI(
+        title="tickwire", version=version, lifespan=lifespan, openapi_tags=TAGS, docs_url=None, redoc_url=None,
+        exception_handlers={**HANDLERS},
+    )  # fmt: skip
+    newest = Newest(ports.latest)
+    app.include_router(market_routes(newest))
+    app.include_router(bar_routes(ports, newest))
+    app.include_router(health_routes(ports, hub, version))
+    app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins))
+    app.include_router(page_routes())
+    app.add_middleware(RequestFrame, meter=ports.meter)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def _say_if_it_failed(feed: "Task[None]") -> None:
+    if not feed.cancelled() and (error := feed.exception()) is not None:
+        _log.critical("the feed has stopped; /readyz says so, too", exc_info=error)

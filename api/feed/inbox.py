@@ -1,0 +1,81 @@
+"""Where a consumer's thread hands messages to the event loop: one wake-up for all that wait, and a bound."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from threading import Condition
+from typing import Final
+
+Topical = tuple[str, str, bytes]
+"""Channel, symbol, and the JSON as it stands in the topic."""
+CAPACITY: Final = 65_536
+"""Messages; a publisher waits beyond it, so that a stalled loop becomes consumer lag and not memory."""
+MIN_INTERVAL_S: Final = 0.002
+"""Between two wake-ups: bounds what a trickle of single messages costs, and adds no more than this to their way."""
+
+
+class Inbox:
+    """A bounded queue from threads to the loop."""
+
+    def __init__(self, drain: Callable[[], None], capacity: int = CAPACITY) -> None:
+        self._drain = drain
+        self._capacity = capacity
+        self._messages: deque[Topical] = deque()
+        self._changed = Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._awake = False
+        self._closed = False
+        self._next_wake = 0.0
+        self.since = 0.0
+        """Loop time when the oldest message that waits may have come."""
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to deliver on `loop`, what waits already included."""
+        with self._changed:
+            self._loop = loop
+            self._closed = False
+            if self._messages:
+                self._wake(loop)
+
+    def close(self) -> None:
+        """Let every publisher go; what they bring from now on goes to nobody."""
+        with self._changed:
+            self._closed = True
+            self._messages.clear()
+            self._changed.notify_all()
+
+    def put(self, messages: Iterable[Topical]) -> None:
+        """Hand messages over, in order. From any thread but the loop's; waits while the inbox is full."""
+        with self._changed:
+            while len(self._messages) >= self._capacity and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                return
+            self._messages.extend(messages)
+            if self._loop is not None and not self._awake and self._messages:
+                self._wake(self._loop)
+
+    def take(self, at_most: int) -> list[Topical]:
+        """The oldest messages. On the loop; calls `drain` again soon where more wait."""
+        with self._changed:
+            taken = [self._messages.popleft() for _ in range(min(at_most, len(self._messages)))]
+            if self._messages and self._loop is not None:
+                self._loop.call_soon(self._drain)
+            else:
+                self._awake = False
+            self._changed.notify_all()
+        return taken
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._awake = True
+        self.since = loop.time()
+        loop.call_soon_threadsafe(self._paced_drain, loop)
+
+    def _paced_drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        at = max(now, self._next_wake)
+        self._next_wake = at + MIN_INTERVAL_S
+        if at > now:
+            loop.call_at(at, self._drain)
+        else:
+            self._drain()

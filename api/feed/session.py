@@ -1,0 +1,187 @@
+"""The conversation with one client: a reader that obeys, and a writer that alone sends."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from api.feed.hub import FeedHub
+from api.feed.limits import MAX_MESSAGE_BYTES
+from api.feed.messages import (
+    BAD_MESSAGES,
+    CLOSE_CODES,
+    OPS,
+    Ack,
+    Error,
+    Limits,
+    Ping,
+    Pong,
+    Rejected,
+    Subscribe,
+    Unsubscribe,
+    Welcome,
+    encode,
+)
+from api.feed.snapshots import Snapshots
+from api.ports import Meter
+from schemas.errors import BackendError
+
+CLIENT_LEFT: Final = "client_left"
+SEND_TIMEOUT: Final = "send_timeout"
+
+
+class Session:
+    """One accepted connection, until either side ends it."""
+
+    def __init__(
+        self, websocket: WebSocket, hub: FeedHub, snapshots: Snapshots, meter: Meter, now_ns: Callable[[], int]
+    ) -> None:
+        self._websocket, self._hub, self._snapshots = websocket, hub, snapshots
+        self._meter, self._now_ns = meter, now_ns
+        self._limits = hub.limits
+        self._client = hub.join()
+        self._bad = 0
+        self._conflate_ms = 0
+
+    async def run(self) -> None:
+        """Welcome the client, then read and write until the connection ends."""
+        self._client.outbox.put(encode(self._welcome()))
+        reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
+        reason = CLIENT_LEFT
+        try:
+            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            reason = next((task.result() for task in (writer, reader) if task in done), CLIENT_LEFT)
+        finally:
+            self._hub.leave(self._client, reason)
+            reader.cancel()
+            writer.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+
+    def _welcome(self) -> Welcome:
+        return Welcome(
+            session=self._client.session,
+            epoch=self._hub.epoch,
+            heartbeat_s=self._limits.heartbeat_s,
+            server_time=self._now_ns(),
+            channels=list(self._hub.channels),
+            limits=Limits(
+                max_subscriptions=self._limits.max_subscriptions,
+                max_message_bytes=MAX_MESSAGE_BYTES,
+                max_conflate_ms=self._limits.max_conflate_ms,
+                max_bad_messages=self._limits.max_bad_messages,
+            ),
+        )
+
+    async def _write(self) -> str:
+        """Send whatever waits; returns why it ended."""
+        outbox, loop = self._client.outbox, asyncio.get_running_loop()
+        try:
+            while not outbox.finished:
+                frame = outbox.take(loop.time())
+                if frame is None:
+                    await outbox.wait(loop.time())
+                    continue
+                async with asyncio.timeout(self._limits.send_timeout_s):
+                    await self._websocket.send_text(frame)
+                self._measure(frame)
+            code = outbox.closing or 1000
+            async with asyncio.timeout(self._limits.send_timeout_s):
+                await self._websocket.close(code, CLOSE_CODES[code])
+        except TimeoutError:
+            return SEND_TIMEOUT
+        except WebSocketDisconnect:
+            return CLIENT_LEFT
+        return CLOSE_CODES[code]
+
+    def _measure(self, frame: str) -> None:
+        outbox = self._client.outbox
+        self._meter.count("tickwire_feed_frames_total")
+        self._meter.count("tickwire_feed_sent_bytes_total", len(frame))
+        if outbox.conflated:
+            self._meter.count("tickwire_feed_conflated_total", outbox.conflated)
+            outbox.conflated = 0
+
+    async def _read(self) -> str:
+        """Obey the client until it leaves."""
+        while True:
+            message: Any = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return CLIENT_LEFT
+            await self._obey(message.get("text") or message.get("bytes") or b"")
+
+    async def _obey(self, raw: str | bytes) -> None:
+        try:
+            op = OPS.decode(raw)
+        except msgspec.ValidationError as error:
+            self._complain(Error(code="bad_message", message=str(error)))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._complain(Error(code="bad_json", message=str(error)))
+        else:
+            match op:
+                case Subscribe():
+                    await self._subscribe(op)
+                case Unsubscribe():
+                    self._unsubscribe(op)
+                case Ping():
+                    self._client.outbox.put(encode(Pong(id=op.id, server_time=self._now_ns())))
+
+    def _complain(self, error: Error) -> None:
+        self._client.outbox.put(encode(error))
+        self._bad += 1
+        if self._bad > self._limits.max_bad_messages:
+            self._client.outbox.close(BAD_MESSAGES)
+
+    async def _subscribe(self, op: Subscribe) -> None:
+        channels = [channel for channel in op.channels if channel in self._hub.channels]
+        rejected = [Rejected(code="unknown_channel", channel=name) for name in op.channels if name not in channels]
+        symbols, unknown = await self._known(op.symbols) if channels else ((), ())
+        rejected += unknown
+        if op.snapshot and channels:
+            await self._snapshots.fill(symbols)
+        if op.conflate_ms is not None:
+            self._conflate_ms = min(op.conflate_ms, self._limits.max_conflate_ms)
+            self._client.outbox.pace(self._conflate_ms / 1_000)
+        taken: list[tuple[str, str]] = []
+        for channel in channels:
+            for symbol in symbols:
+                if not self._client.subscriptions.add(channel, symbol):
+                    rejected.append(Rejected(code="too_many_subscriptions", channel=channel, symbol=symbol))
+                    break
+                taken.append((channel, symbol))
+        self._acknowledge(op, rejected)
+        for channel, symbol in taken:
+            self._hub.attach(self._client, channel, symbol, snapshot=op.snapshot)
+
+    async def _known(self, symbols: Sequence[str]) -> tuple[Sequence[str], Sequence[Rejected]]:
+        """The symbols that exist, and a rejection for each that does not or that we can't tell."""
+        try:
+            unknown = await self._snapshots.unknown(symbols)
+        except BackendError:
+            known = [symbol for symbol in symbols if self._hub.knows(symbol)]
+            return known, [Rejected(code="symbols_unavailable", symbol=name) for name in symbols if name not in known]
+        return (
+            [symbol for symbol in symbols if symbol not in unknown],
+            [Rejected(code="unknown_symbol", symbol=symbol) for symbol in unknown],
+        )
+
+    def _unsubscribe(self, op: Unsubscribe) -> None:
+        channels = [channel for channel in op.channels if channel in self._hub.channels]
+        for channel in channels:
+            for symbol in op.symbols:
+                self._client.subscriptions.remove(channel, symbol)
+            self._hub.detach(self._client, channel)
+        rejected = [Rejected(code="unknown_channel", channel=name) for name in op.channels if name not in channels]
+        self._acknowledge(op, rejected)
+
+    def _acknowledge(self, op: Subscribe | Unsubscribe, rejected: Sequence[Rejected]) -> None:
+        ack = Ack(
+            id=op.id,
+            op="subscribe" if isinstance(op, Subscribe) else "unsubscribe",
+            subscriptions=self._client.subscriptions.state(),
+            conflate_ms=self._conflate_ms,
+            rejected=rejected,
+        )
+        self._client.outbox.put(encode(ack))

@@ -1,0 +1,52 @@
+"""The newest scores and features of a symbol."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+
+from api import examples
+from api.answers import LatestFeatures, LatestPrediction, Symbols, latest_features, latest_prediction
+from api.newest import Newest
+from api.openapi import answered
+
+Symbol = Annotated[str, Path(min_length=1, max_length=32, description="Case-sensitive", examples=["SIMA"])]
+
+
+def market_routes(newest: Newest) -> APIRouter:
+    """`/v1/symbols`, `/v1/predictions/{symbol}`, `/v1/features/{symbol}`."""
+    router = APIRouter(prefix="/v1", tags=["market"])
+
+    @router.get(
+        "/symbols", operation_id="listSymbols", summary="Every symbol that has a newest row",
+        responses=answered(Symbols, "All of them, sorted", examples.SYMBOLS, "backend-unavailable"),
+    )  # fmt: skip
+    async def symbols() -> Response:
+        return _json(Symbols(data=await newest.symbols()))
+
+    @router.get(
+        "/predictions/{symbol}", operation_id="getPrediction", summary="The newest scores of a symbol",
+        responses=answered(
+            LatestPrediction, "Both models' scores and the market they are about", examples.PREDICTION,
+            "unknown-symbol", "invalid-request", "backend-unavailable",
+        ),
+    )  # fmt: skip
+    async def prediction(symbol: Symbol) -> Response:
+        return _json(latest_prediction(await newest.row(symbol)))
+
+    @router.get(
+        "/features/{symbol}", operation_id="getFeatures", summary="The newest features of a symbol, by name",
+        responses=answered(
+            LatestFeatures, "Every feature; null until it is warm", examples.FEATURES,
+            "unknown-symbol", "invalid-request", "backend-unavailable",
+        ),
+    )  # fmt: skip
+    async def features(symbol: Symbol) -> Response:
+        return _json(latest_features(await newest.row(symbol)))
+
+    return router
+
+
+def _json(answer: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(answer), media_type="application/json")
