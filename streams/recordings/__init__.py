@@ -1,0 +1,1 @@
+"""Recorded markets as events: one file a format, and one that tells them apart."""

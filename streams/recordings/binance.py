@@ -1,0 +1,187 @@
+"""Raw captures of Binance's combined streams: `<receive time, ns> <message as JSON>` a line.
+
+Trades come from `@trade`. Quotes come from `@bookTicker` where the head of the capture has it for the symbol, else from
+the top of the book that `@depth` and the REST snapshot give. Coin-margined sizes are contracts, as the exchange says
+them. `ts_event` is the matching engine's time where the message has it (`T`), else its sending time (`E`); the spot
+market's `bookTicker` has neither and is dated by `SendClock`, as is a spot snapshot.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from msgspec import DecodeError, ValidationError
+
+from schemas.events import Quote, Trade
+from streams.recordings.binance_messages import (
+    DEPTH,
+    DEPTH_STAMP,
+    LINE,
+    TICKER,
+    TRADE,
+    DepthMessage,
+    Line,
+    Millis,
+    TickerMessage,
+    TradeMessage,
+)
+from streams.recordings.book import Diff, OrderBook, Top
+from streams.recordings.lines import LineFile
+from streams.recordings.recording import Recorded, letter
+from streams.recordings.send_clock import SendClock, Stamp
+
+HEAD: Final = 5_000
+"""Lines that decide the market, and which symbols have `bookTicker`."""
+LINE_HEAD: Final = re.compile(rb'\d{19} \{"')
+STREAM: Final = re.compile(rb'"stream":"([^"@]+)@(trade|bookTicker|depth)')
+COIN_MARGINED: Final = re.compile(rb'"(?:ps|pair)":|"s":"[A-Z0-9]+USD_')
+FUTURES: Final = re.compile(rb'"(?:pu|X)":')
+MS: Final = 1_000_000
+
+
+class BinanceCapture:
+    """One capture of one market: spot (BINANCE), USD-margined (BINANCE_USDM) or coin-margined (BINANCE_COINM)."""
+
+    symbols: frozenset[str] | None = None
+
+    def __init__(self, file: LineFile, *, use_tickers: bool = True) -> None:
+        """`use_tickers`: False takes every quote from the book."""
+        self.file = file
+        self.name = file.path.name
+        self.venue, seen = _look_at(file.head(HEAD))
+        self._with_ticker = {name for name, kind in seen if kind == "bookTicker"} if use_tickers else set()
+        self._with_depth = {name for name, kind in seen if kind == "depth"}
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.file.size
+
+    @property
+    def position(self) -> int:
+        """Bytes of these read so far."""
+        return self.file.position
+
+    def items(self) -> Iterator[Recorded]:
+        """Events in order of receipt, and dead letters."""
+        playback = _Playback(self.name, self.venue, self._with_ticker, self._with_depth)
+        for number, line in enumerate(self.file.lines(), 1):
+            if not line.strip():
+                continue
+            try:
+                yield from playback.read(number, line)
+            except ValidationError as error:
+                yield letter(self.name, number, "invalid_value", str(error), line)
+            except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+                yield letter(self.name, number, "undecodable", str(error), line)
+        yield from playback.clock.rest()
+
+
+class _Playback:
+    """One pass over a capture: its clock and its books."""
+
+    def __init__(self, name: str, venue: str, with_ticker: set[str], with_depth: set[str]) -> None:
+        self.name, self.venue = name, venue
+        self.with_ticker, self.with_depth = with_ticker, with_depth
+        self.clock = SendClock()
+        self.books: dict[str, OrderBook] = {}
+        self.tops: dict[str, Top] = {}
+
+    def read(self, number: int, line: bytes) -> Iterator[Recorded]:
+        """What one line says. Raises: msgspec's errors for a body that is not what its stream declares."""
+        head, _, body = line.partition(b" ")
+        if len(head) != 19 or not head.isdigit():
+            yield letter(self.name, number, "undecodable", "expected 19 digits of receive time and a space", line)
+            return
+        received = int(head)
+        message = LINE.decode(body)
+        symbol, _, kind = message.stream.partition("@")
+        if kind == "trade":
+            yield from self._trade(received, TRADE.decode(message.data))
+        elif kind == "bookTicker":
+            yield from self._ticker(received, symbol, TICKER.decode(message.data))
+        elif kind == "depth" or kind.startswith("depth@"):
+            if symbol in self.with_ticker:
+                yield from self.clock.stamped(Stamp(received, DEPTH_STAMP.decode(message.data).sent * MS))
+            else:
+                yield from self._depth(number, received, DEPTH.decode(message.data), line)
+        elif message.last_update_id is not None:
+            yield from self._snapshot(number, received, message, line)
+        elif message.stream:
+            yield letter(self.name, number, "unknown_type", f"no use for stream {message.stream!r}", line)
+        elif message.id is None:
+            yield letter(self.name, number, "not_a_message", "expected a stream's message or a depth snapshot", line)
+
+    def _trade(self, received: int, message: TradeMessage) -> Iterator[Recorded]:
+        yield from self.clock.stamped(Stamp(received, message.sent * MS))
+        yield Trade(
+            symbol=message.symbol, venue=self.venue, seq=message.id, ts_event=message.traded * MS, ts_ingest=0,
+            price=message.price, size=message.size, side="sell" if message.maker_bought else "buy",
+            trade_id=str(message.id), in_bars=message.kind == "MARKET",
+        )  # fmt: skip
+
+    def _ticker(self, received: int, symbol: str, message: TickerMessage) -> Iterator[Recorded]:
+        if symbol not in self.with_ticker:
+            return
+        top = Top(message.bid, message.bid_size, message.ask, message.ask_size)
+        yield from self._dated(
+            received, message.sent, message.changed, self._quote(message.symbol, message.update, top)
+        )
+
+    def _depth(self, number: int, received: int, message: DepthMessage, line: bytes) -> Iterator[Recorded]:
+        book = self.books.setdefault(message.symbol, OrderBook())
+        known = book.last
+        if book.apply(Diff(message.first, message.last, message.before, message.bids, message.asks)) == "gap":
+            detail = f"update ids {message.first}..{message.last} do not follow {known}; no quotes until a snapshot"
+            yield letter(self.name, number, "invalid_value", detail, line)
+        quote = self._changed_top(message.symbol, book)
+        if quote is None:
+            yield from self.clock.stamped(Stamp(received, message.sent * MS))
+        else:
+            yield from self._dated(received, message.sent, message.changed, quote)
+
+    def _snapshot(self, number: int, received: int, message: Line, line: bytes) -> Iterator[Recorded]:
+        symbol = message.symbol or next(iter(self.with_depth), "").upper()
+        if self.with_ticker >= self.with_depth:
+            return
+        if not message.symbol and len(self.with_depth) != 1:
+            yield letter(self.name, number, "not_a_message", "a snapshot without symbol in a capture of several", line)
+            return
+        book = self.books.setdefault(symbol, OrderBook())
+        if message.last_update_id is not None and not book.load(message.last_update_id, message.bids, message.asks):
+            yield letter(self.name, number, "invalid_value", "the snapshot is older than the diffs that waited", line)
+        quote = self._changed_top(symbol, book)
+        if quote is not None:
+            yield from self.clock.unstamped(received, quote)
+
+    def _dated(self, received: int, sent: Millis | None, changed: Millis | None, quote: Quote) -> Iterator[Recorded]:
+        if sent is None:
+            yield from self.clock.unstamped(received, quote)
+            return
+        yield from self.clock.stamped(Stamp(received, sent * MS))
+        yield Quote(
+            symbol=quote.symbol, venue=quote.venue, seq=quote.seq, ts_event=(changed or sent) * MS, ts_ingest=0,
+            bid=quote.bid, bid_size=quote.bid_size, ask=quote.ask, ask_size=quote.ask_size,
+        )  # fmt: skip
+
+    def _changed_top(self, symbol: str, book: OrderBook) -> Quote | None:
+        top = book.top
+        if top is None or top == self.tops.get(symbol):
+            return None
+        self.tops[symbol] = top
+        return self._quote(symbol, book.last, top)
+
+    def _quote(self, symbol: str, update: int, top: Top) -> Quote:
+        return Quote(symbol=symbol, venue=self.venue, seq=update, ts_event=0, ts_ingest=0, **top._asdict())
+
+
+def _look_at(head: Iterable[bytes]) -> tuple[str, set[tuple[str, str]]]:
+    """The venue, and which streams (symbol as in the stream's name, kind) there are."""
+    seen: set[tuple[str, str]] = set()
+    coin_margined = futures = False
+    for line in head:
+        if (found := STREAM.search(line)) is not None:
+            seen.add((found[1].decode(errors="replace"), found[2].decode()))
+        coin_margined = coin_margined or COIN_MARGINED.search(line) is not None
+        futures = futures or FUTURES.search(line) is not None
+    return "BINANCE_COINM" if coin_margined else "BINANCE_USDM" if futures else "BINANCE", seen

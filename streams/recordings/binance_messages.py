@@ -1,0 +1,83 @@
+"""Binance's messages as its documents have them: numbers are strings, times are milliseconds."""
+
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
+from msgspec.json import Decoder
+
+from schemas.events import MAX_NS, Price, QuoteSize, Seq, Size, Symbol
+
+Millis = Annotated[int, Meta(ge=0, le=MAX_NS // 1_000_000)]
+LevelPair = tuple[Price, QuoteSize]
+NOTHING = Raw(b"null")
+
+
+class Line(Struct, rename="camel"):
+    """A message of a combined stream (`stream`, `data`), or the reply of a REST depth request (the rest)."""
+
+    stream: str = ""
+    data: Raw = NOTHING
+    last_update_id: Seq | None = None
+    bids: tuple[LevelPair, ...] = ()
+    asks: tuple[LevelPair, ...] = ()
+    symbol: str = ""
+    """Futures only."""
+    id: int | str | None = None
+    """Of a subscribe request that is answered."""
+
+
+class TradeMessage(Struct, rename={"symbol": "s", "id": "t", "price": "p", "size": "q", "maker_bought": "m",
+                                   "sent": "E", "traded": "T", "kind": "X"}):  # fmt: skip
+    """`@trade`."""
+
+    symbol: Symbol
+    id: Seq
+    price: Price
+    size: Size
+    maker_bought: bool
+    sent: Millis
+    traded: Millis
+    kind: str = "MARKET"
+    """Futures: other kinds are made by the exchange (insurance fund, deleveraging)."""
+
+
+class TickerMessage(Struct, rename={"symbol": "s", "update": "u", "bid": "b", "bid_size": "B", "ask": "a",
+                                    "ask_size": "A", "sent": "E", "changed": "T"}):  # fmt: skip
+    """`@bookTicker`; the spot market's carries no time."""
+
+    symbol: Symbol
+    update: Seq
+    bid: Price
+    bid_size: QuoteSize
+    ask: Price
+    ask_size: QuoteSize
+    sent: Millis | None = None
+    changed: Millis | None = None
+
+
+class DepthStamp(Struct, rename={"sent": "E", "changed": "T"}):
+    """`@depth`, where only its time is wanted."""
+
+    sent: Millis
+    changed: Millis | None = None
+
+
+class DepthMessage(Struct, rename={"symbol": "s", "first": "U", "last": "u", "before": "pu", "bids": "b", "asks": "a",
+                                   "sent": "E", "changed": "T"}):  # fmt: skip
+    """`@depth`: everything that changed by the updates `first` to `last`."""
+
+    symbol: Symbol
+    first: Seq
+    last: Seq
+    bids: tuple[LevelPair, ...]
+    asks: tuple[LevelPair, ...]
+    sent: Millis
+    changed: Millis | None = None
+    before: Seq | None = None
+
+
+LINE = Decoder(Line, strict=False)
+TRADE = Decoder(TradeMessage, strict=False)
+TICKER = Decoder(TickerMessage, strict=False)
+DEPTH = Decoder(DepthMessage, strict=False)
+DEPTH_STAMP = Decoder(DepthStamp, strict=False)
