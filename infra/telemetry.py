@@ -58,7 +58,7 @@ OUTCOMES: Final = frozenset({"folded", "duplicate", "late", "rejected", "control
 STAGES: Final = frozenset(
     {
         "consume", "decode", "advance", "features", "score_onnx", "score_online", "learn", "labels", "bars",
-        "clickhouse", "predictions", "redis",
+        "clickhouse", "predictions", "redis", "snapshot",
     }
 )  # fmt: skip
 CHANNELS: Final = frozenset({"predictions", "bars", "outcomes"})
@@ -67,6 +67,13 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_collect_events_total": _counter("Events that a source wrote to the log", source=ANY),
     "tickwire_collect_rejected_total": _counter("Messages of a source that became dead letters", source=ANY),
     "tickwire_collect_reconnects_total": _counter("Times a source was connected to anew", source=ANY),
+    "tickwire_collect_gaps_total": _counter("Times trades were missing in a feed", source=ANY),
+    "tickwire_collect_recovered_total": _counter("Missing trades that the source's history still had", source=ANY),
+    "tickwire_collect_missed_total": _counter("Missing trades that nobody has any more", source=ANY),
+    "tickwire_news_items_total": _counter("News items read"),
+    "tickwire_news_signals_total": _counter("Signals made of news items, one per symbol"),
+    "tickwire_news_unnamed_total": _counter("News items that name no symbol"),
+    "tickwire_news_rejected_total": _counter("News records that became dead letters"),
     "tickwire_score_events_total": _counter("Events by what became of them; they add up", outcome=OUTCOMES),
     "tickwire_score_dead_letters_total": _counter("Records that could not be used, by reason", reason=ANY),
     "tickwire_score_predictions_total": _counter("Predictions published"),

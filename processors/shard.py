@@ -64,6 +64,8 @@ class ShardOutput:
     bars: ClosedBars
     matured: Matured
     ledger: Sequence[LedgerLine]
+    counts: Sequence[int]
+    """By `ledger.DOORS`, after this stretch, since the log began."""
 
 
 class Shard:
@@ -113,6 +115,7 @@ class Shard:
             partition=self.partition, stretch=stretch, events=events, placed=placed, folded=folded,
             names=self.symbols.names, venues=self.symbols.venues, batch=batch, features=features, scores=scores,
             bars=bars, matured=matured, ledger=self._enter(stretch, placed, matrix),
+            counts=self.ledger.counts.tolist(),
         )  # fmt: skip
 
     def _dated(self, stretch: LogStretch) -> LogStretch:

@@ -125,7 +125,7 @@ LEDGER = Table(
     "ledger",
     {
         "ts_event": NS, "events_in": "UInt64", "folded": "UInt64", "duplicate": "UInt64", "late": "UInt64",
-        "rejected": "UInt64", "control": "UInt64", "symbols": "UInt32", "features_hash": "UInt64",
+        "rejected": "UInt64", "control": "UInt64", "features_hash": "UInt64",
         "features_id": SYMBOL, "first_offset": "Int64",
     },
     ("log_id", "src_partition", "src_offset"),

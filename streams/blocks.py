@@ -79,7 +79,7 @@ class BlockBuffer:
         for table, blocks in pending.items():
             for block in _by_day(joined(blocks)):
                 self._store.insert(table, block, _token(self._maker.log_id, block))
-        self._meter.observe("stage", perf_counter() - began, stage="clickhouse")
+        self._meter.observe("tickwire_score_stage_seconds", perf_counter() - began, stage="clickhouse")
 
 
 def _by_day(block: Block) -> list[Block]:

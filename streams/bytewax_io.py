@@ -144,8 +144,11 @@ class _Latest(StatefulSinkPartition[ShardOutput, None]):
 
     def write_batch(self, values: list[ShardOutput]) -> None:
         for output in values:
-            self._store.write(output.partition, self._maker.latest(output))
+            self._store.write(self._maker.latest(output))
             self._noticed(output)
+
+    def snapshot(self) -> None:
+        """Nothing: a cache."""
 
 
 class LatestSink(_Sink):

@@ -44,8 +44,8 @@ class Advance(StatefulBatchLogic[Poll, ShardOutput, bytes]):
         stretch = decode(poll)
         decoded = perf_counter()
         output = self._shard.advance(stretch)
-        self._meter.observe("stage", decoded - began, stage="decode")
-        self._meter.observe("stage", perf_counter() - decoded, stage="advance")
+        self._meter.observe("tickwire_score_stage_seconds", decoded - began, stage="decode")
+        self._meter.observe("tickwire_score_stage_seconds", perf_counter() - decoded, stage="advance")
         return output
 
     def snapshot(self) -> bytes:
@@ -53,7 +53,7 @@ class Advance(StatefulBatchLogic[Poll, ShardOutput, bytes]):
             return self._resume or b""
         began = perf_counter()
         raw = self._shard.snapshot()
-        self._meter.observe("stage", perf_counter() - began, stage="snapshot")
+        self._meter.observe("tickwire_score_stage_seconds", perf_counter() - began, stage="snapshot")
         return raw
 
 

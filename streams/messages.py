@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-import msgspec
 import numpy as np
 
 from processors.shard import ShardOutput
@@ -13,7 +12,6 @@ from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
 from streams.rows import finite
 
 Message: TypeAlias = tuple[str, bytes]
-_encoder: Final = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +85,8 @@ class MessageMaker:
         """One per record that could not be used."""
         return [(letter.source, DEAD_LETTERS.encode(letter)) for letter in output.stretch.rejected]
 
-    def latest(self, output: ShardOutput) -> list[tuple[str, int, bytes]]:
-        """(symbol, offset, `Latest` as JSON) of the last row of every symbol in the stretch."""
+    def latest(self, output: ShardOutput) -> list[Latest]:
+        """The last row of every symbol in the stretch."""
         batch, n = output.batch, len(output.folded)
         symbols, from_end = np.unique(batch.symbol[::-1], return_index=True)
         entries = []
@@ -103,5 +101,5 @@ class MessageMaker:
                 champion=self.champion, online=online, onnx=onnx, features_id=self.features_id,
                 features=dict(zip(self.feature_names, output.features[:, row].tolist(), strict=True)),
             )  # fmt: skip
-            entries.append((latest.symbol, latest.src_offset, _encoder.encode(latest)))
+            entries.append(latest)
         return entries

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from schemas.events import Event, NewsItem
-from schemas.rows import DeadLetter
+from schemas.rows import DeadLetter, Latest
 from schemas.topics import Topic
 from streams.decode import Poll
 
@@ -106,5 +106,5 @@ class TableStore(Protocol):
 class LatestStore(Protocol):
     """The newest row of every symbol."""
 
-    def write(self, partition: int, entries: Sequence[tuple[str, int, bytes]]) -> None:
-        """(symbol, offset, payload); an entry that is not newer than the stored one is ignored."""
+    def write(self, rows: Sequence[Latest]) -> int:
+        """Store every row that is newer than the stored one of its symbol; how many were."""

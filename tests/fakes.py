@@ -1,10 +1,19 @@
 """Stand-ins at the borders: models that are functions, and lists for what is written."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from processors.batch import Column, Matrix
+from infra.native_format import encode_block
+from processors.batch import NS, Column, Matrix
+from processors.features import FEATURE_NAMES
+from schemas.rows import Latest
+from schemas.tables import tables
+from schemas.topics import Topic
+from streams.decode import Poll
+from tests.logs import START
 
 
 @dataclass
@@ -42,3 +51,125 @@ class ConstantModel:
 
     def score(self, features: Matrix) -> Column:
         return np.full(len(features), self.p)
+
+
+@dataclass
+class ListLog:
+    """An events log in memory: partition to records; readers give `per_poll` records a poll, then nothing."""
+
+    records: dict[int, list[bytes | None]]
+    per_poll: int = 100
+    log_id: str = "test-log"
+    on_end: Callable[[], None] = lambda: None
+    readers: "dict[int, ListReader]" = field(default_factory=dict)
+
+    @property
+    def partitions(self) -> list[int]:
+        return sorted(self.records)
+
+    def open(self, partition: int, offset: int | None) -> "ListReader":
+        self.readers[partition] = ListReader(self, partition, offset or 0)
+        return self.readers[partition]
+
+
+@dataclass
+class ListReader:
+    log: ListLog
+    partition: int
+    at: int
+
+    def poll(self, most: int) -> Poll | None:
+        values = self.log.records[self.partition][self.at : self.at + min(most, self.log.per_poll)]
+        if not values:
+            self.log.on_end()
+            return None
+        offsets = list(range(self.at, self.at + len(values)))
+        self.at += len(values)
+        return Poll(self.partition, values, offsets, [START // 1_000_000 + 10 * offset for offset in offsets])
+
+    def lag(self) -> int:
+        return len(self.log.records[self.partition]) - self.at
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class SteppingClock:
+    """A clock that moves only when somebody sleeps."""
+
+    now: int = START
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * NS)
+
+
+@dataclass
+class ListStore:
+    """ClickHouse as lists of inserted blocks, encoded as they would be sent."""
+
+    log_id: str = "test-log"
+    inserts: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
+    stored: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def high_water(self, table: str, partition: int) -> int:
+        return self.stored.get((table, partition), -1)
+
+    def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
+        declared = next(each for each in tables(FEATURE_NAMES) if each.name == table)
+        encode_block(columns, declared.types)
+        assert list(columns) == list(declared.types), table
+        self.inserts.append((table, dict(columns), token))
+        for partition, offset in zip(columns["src_partition"].tolist(), columns["src_offset"].tolist(), strict=True):
+            self.stored[table, partition] = max(offset, self.high_water(table, partition))
+
+    def column(self, table: str, name: str) -> list[Any]:
+        """All values of a column, in the order of the inserts."""
+        values: list[Any] = []
+        for inserted, columns, _ in self.inserts:
+            if inserted == table:
+                column = columns[name]
+                values += [column[1][code] for code in column[0]] if isinstance(column, tuple) else list(column)
+        return values
+
+
+@dataclass
+class ListWriter:
+    """Topics as lists of (topic, partition, key, value)."""
+
+    sent: list[tuple[str, int, str, bytes]] = field(default_factory=list)
+    flushes: int = 0
+
+    def send(self, topic: Topic[Any], partition: int, messages: Sequence[tuple[str, bytes]]) -> None:
+        self.sent += [(topic.name, partition, key, value) for key, value in messages]
+
+    def flush(self) -> None:
+        self.flushes += 1
+
+    def of(self, topic: Topic[Any]) -> list[Any]:
+        """Decoded values of one topic."""
+        return [topic.decode(value) for name, _, _, value in self.sent if name == topic.name]
+
+
+@dataclass
+class DictLatest:
+    """The newest rows as a dict."""
+
+    rows: dict[str, Latest] = field(default_factory=dict)
+
+    def write(self, rows: Sequence[Latest]) -> int:
+        self.rows |= {row.symbol: row for row in rows}
+        return len(rows)
+
+
+class NoMeter:
+    """Counts nothing."""
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None: ...
+
+    def observe(self, name: str, seconds: float, **labels: str) -> None: ...
+
+    def gauge(self, name: str, value: float, **labels: str) -> None: ...

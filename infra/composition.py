@@ -1,0 +1,108 @@
+"""From settings to parts: what the processes share when they put themselves together."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infra.settings import Fold, Settings
+from models.online import OnlineModel
+from models.onnx import OnnxModel
+from processors.features import FEATURE_NAMES, FEATURES_ID
+from processors.labels import LabelRule
+from processors.sessions import Calendar, Sessions
+from processors.shard import FoldRules, Shard
+from processors.snapshot import decode_snapshot
+from schemas.errors import SettingsError
+
+FIRST_SESSION, LAST_SESSION = "1998-01-01", "2035-12-31"
+
+
+class WallClock:
+    """`streams.ports.Clock`."""
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def rules(fold: Fold) -> FoldRules:
+    """What the fold is told."""
+
+    def ns(duration: object) -> int:
+        return round(duration.total_seconds() * 1e9)  # type: ignore[attr-defined, no-any-return]
+
+    return FoldRules(
+        lateness_ns=ns(fold.lateness),
+        future_ns=ns(fold.future),
+        label=LabelRule(horizon_ns=ns(fold.horizon), every_ns=ns(fold.label_every)),
+        max_symbols=fold.max_symbols,
+        learn_every=fold.learn_every,
+        champion=fold.champion,
+    )
+
+
+def sessions(fold: Fold) -> Sessions:
+    """The calendars of the venues that keep one."""
+    return Sessions({name: _calendar(name) for name in sorted(set(fold.calendars.values()))}, fold.calendars)
+
+
+def _calendar(name: str) -> Calendar:
+    import exchange_calendars  # noqa: PLC0415
+
+    try:
+        calendar = exchange_calendars.get_calendar(name, start=FIRST_SESSION, end=LAST_SESSION)
+    except exchange_calendars.errors.InvalidCalendarName as error:
+        raise SettingsError(
+            f"TICKWIRE_FOLD__CALENDARS: no exchange calendar is named {name!r}, for example XNYS"
+        ) from error
+    schedule = calendar.schedule
+    midnight = schedule.index.tz_localize(calendar.tz).tz_convert("UTC")
+    return Calendar(
+        start=midnight.as_unit("ns").asi8,
+        open=np.asarray(schedule["open"].dt.as_unit("ns").astype("int64")),
+        close=np.asarray(schedule["close"].dt.as_unit("ns").astype("int64")),
+    )
+
+
+def step_name(fold_rules: FoldRules) -> str:
+    """Changes with everything that decides what is folded; fresh state goes with a fresh name."""
+    told = f"{FEATURES_ID} {fold_rules!r} {OnlineModel(FEATURE_NAMES).id}"
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class ShardMaker:
+    """Makes the shard of a partition, continued from a snapshot where there is one."""
+
+    fold_rules: FoldRules
+    calendars: Sessions
+    onnx: OnnxModel | None
+
+    def __call__(self, partition: int, snapshot: bytes | None = None) -> Shard:
+        learner = OnlineModel(FEATURE_NAMES)
+        if snapshot:
+            learner = OnlineModel.restore(decode_snapshot(snapshot).learner, FEATURE_NAMES)
+        shard = Shard(partition, learner, self.onnx, rules=self.fold_rules, sessions=self.calendars)
+        if snapshot:
+            shard.restore(snapshot)
+        return shard
+
+
+def model_path(settings: Settings) -> Path:
+    """Manifest of the model that scores."""
+    return settings.data / "models" / "mlp.manifest.json"
+
+
+def load_model(settings: Settings) -> OnnxModel | None:
+    """The ONNX model; None where none was trained yet. `ModelError` where it must not be used."""
+    path = model_path(settings)
+    if not path.exists():
+        return None
+    return OnnxModel.load(
+        path, provider=settings.models.provider, expected_features=FEATURE_NAMES, expected_features_id=FEATURES_ID
+    )

@@ -1,0 +1,241 @@
+"""Settings: one frozen tree, read once, from defaults, `tickwire.toml` and `TICKWIRE_…` variables, in that order.
+
+A name that sets nothing is refused, with the one that was probably meant.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from schemas.errors import SettingsError
+
+PREFIX: Final = "TICKWIRE_"
+DELIMITER: Final = "__"
+FILE: Final = "tickwire.toml"
+
+
+class Section(BaseModel):
+    """A part of the tree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Kafka(Section):
+    """The log. Without `bootstrap` an embedded broker is started."""
+
+    bootstrap: str = ""
+    partitions: int = Field(4, ge=1, le=1024)
+    """Of every topic, when it is made; never grown in place."""
+    replication: int = Field(1, ge=1)
+    min_insync_replicas: int = Field(1, ge=1)
+    security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+    port: int = Field(9092, ge=0, le=65535)
+    """Wanted port of the embedded broker; another one if it is taken."""
+    log_id: str = ""
+    """Of an embedded broker, which has no topic ids; Kafka's own where empty."""
+
+
+class ClickHouse(Section):
+    """The history. Without `url` the embedded engine is started."""
+
+    url: SecretStr = SecretStr("")
+    """`http://user:password@host:8123/` or `native://user:password@host:9000/`."""
+    database: str = Field("tickwire", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+    compression: Literal["none", "lz4", "zstd"] = "none"
+    timeout: timedelta = timedelta(seconds=30)
+    port: int = Field(8123, ge=0, le=65535)
+
+
+class Redis(Section):
+    """The newest rows. Without `url` an embedded Valkey is started."""
+
+    url: SecretStr = SecretStr("")
+    ttl: timedelta = timedelta(days=1)
+    port: int = Field(6379, ge=0, le=65535)
+
+
+class Fold(Section):
+    """What the fold says; a change starts with fresh state from the log."""
+
+    lateness: timedelta = timedelta(seconds=1)
+    future: timedelta = timedelta(seconds=5)
+    horizon: timedelta = timedelta(seconds=10)
+    label_every: timedelta = timedelta(seconds=1)
+    learn_every: int = Field(256, ge=1)
+    """Matured labels per learning step."""
+    max_symbols: int = Field(2_000, ge=1)
+    """Per partition."""
+    champion: Literal["online", "onnx"] = "onnx"
+    calendars: dict[str, str] = {"USA": "XNYS"}
+    """Venue to exchange calendar; a venue that is not named trades around the clock."""
+    epoch: timedelta = timedelta(seconds=0.5)
+    """How often rows are stored and state is committed."""
+
+
+class Models(Section):
+    """Where models live and what runs them."""
+
+    provider: Literal["cpu", "cuda"] = "cpu"
+    seed: int = 0
+    history: timedelta = timedelta(minutes=40)
+    """How much is folded before the first model is trained."""
+
+
+class Api(Section):
+    """REST, feed and metrics."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    origins: tuple[str, ...] = ()
+    """Allowed beside loopback."""
+
+
+class Source(Section):
+    """What `tickwire up` listens to."""
+
+    kind: Literal["auto", "sim", "coinbase", "none"] = "auto"
+    products: tuple[str, ...] = ("BTC-USD", "ETH-USD", "SOL-USD")
+    coinbase_ws: str = "wss://ws-feed.exchange.coinbase.com"
+    coinbase_rest: str = "https://api.exchange.coinbase.com"
+    sim_rate: float = Field(60.0, gt=0)
+    """Simulated events per second."""
+    sim_seed: int = 0
+
+
+class Logging(Section):
+    """What is told while running."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    json_lines: bool = False
+
+
+class Settings(Section):
+    """Everything that can be set."""
+
+    data: Path = Path(".tickwire")
+    """State of this installation: embedded services, recovery, models, logs."""
+    kafka: Kafka = Kafka()
+    clickhouse: ClickHouse = ClickHouse()
+    redis: Redis = Redis()
+    fold: Fold = Fold()
+    models: Models = Models()
+    api: Api = Api()
+    source: Source = Source()
+    logging: Logging = Logging()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One setting as `tickwire settings` prints it."""
+
+    variable: str
+    value: str
+    origin: str
+
+
+def load(environment: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+    """The settings in force; raises `SettingsError` naming what is unknown or impossible."""
+    return _validated(_gathered(environment, file)[0])
+
+
+def explain(environment: Mapping[str, str] | None = None, file: Path | None = None) -> list[Line]:
+    """Every variable, its value (secrets masked) and where it came from."""
+    tree, origins = _gathered(environment, file)
+    settings = _validated(tree)
+    return [Line(name, _shown(value), origins.get(name, "default")) for name, value in _leaves(settings, PREFIX)]
+
+
+def _gathered(environment: Mapping[str, str] | None, file: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    environment = os.environ if environment is None else environment
+    chosen = file or Path(environment.get(f"{PREFIX}CONFIG", FILE))
+    known = [name for name, _ in _leaves(Settings(), PREFIX)]
+    tree: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    if chosen.exists():
+        try:
+            table = tomllib.loads(chosen.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{chosen}: expected TOML, {error}") from error
+        for name, value in _flat(table, PREFIX, known):
+            _put(tree, _checked(name, known, f"{chosen}: "), value)
+            origins[name] = str(chosen)
+    for name, value in environment.items():
+        if name.startswith(PREFIX) and name not in {f"{PREFIX}CONFIG", f"{PREFIX}TEST_DATA"}:
+            _put(tree, _checked(name, known, ""), value)
+            origins[name] = "environment"
+    return tree, origins
+
+
+def _validated(tree: dict[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        told = [
+            f"{PREFIX}{DELIMITER.join(str(part).upper() for part in item['loc'])}: {item['msg']}, was {item['input']!r}"
+            for item in error.errors()
+        ]
+        raise SettingsError("; ".join(told)) from error
+
+
+def _checked(name: str, known: list[str], where: str) -> str:
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else "; `tickwire settings` lists all names"
+    raise SettingsError(f"{where}{name} sets nothing{hint}")
+
+
+def _put(tree: dict[str, Any], name: str, value: Any) -> None:
+    *sections, leaf = name.removeprefix(PREFIX).lower().split(DELIMITER)
+    for section in sections:
+        tree = tree.setdefault(section, {})
+    tree[leaf] = _parsed(value)
+
+
+def _parsed(value: Any) -> Any:
+    """Lists and tables are written as JSON; durations as seconds or ISO 8601."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text[:1] in {"{", "["}:
+        import json  # noqa: PLC0415
+
+        return json.loads(text)
+    return text
+
+
+def _flat(table: Mapping[str, Any], prefix: str, known: list[str]) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        name = f"{prefix}{key.upper()}"
+        if isinstance(value, dict) and name not in known:
+            yield from _flat(value, name + DELIMITER, known)
+        else:
+            yield name, value
+
+
+def _leaves(section: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, f"{prefix}{key.upper()}{DELIMITER}")
+        else:
+            yield f"{prefix}{key.upper()}", value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return "********" if value.get_secret_value() else ""
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    return str(value)

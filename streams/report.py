@@ -1,0 +1,82 @@
+"""What the scoring process knows of itself: counts for metrics, and its status for readiness."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from processors.columns import HEARTBEAT
+from processors.ledger import DOORS
+from processors.shard import ShardOutput
+from schemas.rows import FeedState, ScoreStatus
+from streams.ports import Clock, Meter
+
+
+@dataclass(slots=True)
+class Report:
+    """Gathers from every output of the fold; `status` may be asked from another thread."""
+
+    group: str
+    log_id: str
+    partitions: Sequence[int]
+    models: Mapping[str, str]
+    provider: str
+    features_id: str
+    meter: Meter
+    clock: Clock
+    started_ns: int = field(init=False)
+    offsets: dict[int, int] = field(default_factory=dict)
+    counts: dict[int, Sequence[int]] = field(default_factory=dict)
+    feeds: dict[str, FeedState] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.started_ns = self.clock.now_ns()
+
+    def note(self, output: ShardOutput) -> None:
+        """Count what a stretch made."""
+        p, meter = output.partition, self.meter
+        before = self.counts.get(p, (0,) * len(DOORS))
+        for name, now, then in zip(DOORS, output.counts, before, strict=True):
+            if now > then:
+                meter.count("tickwire_score_events_total", now - then, outcome=name)
+        self.counts[p] = output.counts
+        for letter in output.stretch.rejected:
+            meter.count("tickwire_score_dead_letters_total", reason=letter.reason)
+        meter.count("tickwire_score_predictions_total", len(output.folded))
+        meter.count("tickwire_score_outcomes_total", len(output.matured))
+        meter.count("tickwire_score_bars_total", len(output.bars))
+        meter.gauge("tickwire_score_batch_events", len(output.stretch.events), partition=str(p))
+        meter.gauge("tickwire_score_symbols", len(output.names), partition=str(p))
+        self.offsets[p] = _next_offset(output)
+        self._time(output)
+
+    def _time(self, output: ShardOutput) -> None:
+        if len(output.folded):
+            waited = self.clock.now_ns() - int(output.events.ts_ingest[output.folded[0]])
+            self.meter.observe("tickwire_score_event_to_published_seconds", max(0.0, waited / 1e9))
+            newest = int(output.batch.now.max()) / 1e9
+            self.meter.gauge("tickwire_score_last_event_timestamp_seconds", newest, partition=str(output.partition))
+        for i in np.flatnonzero(output.events.kind == HEARTBEAT)[-4:].tolist():
+            venue, up = output.venues[output.events.venue[i]], bool(output.events.up[i])
+            at = int(output.events.ts_event[i])
+            self.feeds[venue] = FeedState(venue=venue, ts_event=at, state="up" if up else "down")
+
+    def status(self, lag: Mapping[int, int]) -> ScoreStatus:
+        """What it is doing now."""
+        sums = [sum(counts[i] for counts in list(self.counts.values())) for i in range(len(DOORS))]
+        for partition, waiting in lag.items():
+            self.meter.gauge("tickwire_score_lag_records", waiting, partition=str(partition))
+        now = self.clock.now_ns()
+        return ScoreStatus(
+            ts=now, group=self.group, log_id=self.log_id, partitions=tuple(self.partitions),
+            offsets={str(p): offset for p, offset in self.offsets.items()},
+            lag={str(p): waiting for p, waiting in lag.items()}, provider=self.provider, models=dict(self.models),
+            features_id=self.features_id, events=dict(zip(DOORS, sums, strict=True)),
+            uptime_s=(now - self.started_ns) / 1e9, feeds=tuple(self.feeds.values()),
+        )  # fmt: skip
+
+
+def _next_offset(output: ShardOutput) -> int:
+    ends = [int(output.stretch.offsets[-1])] if len(output.stretch.offsets) else []
+    ends += [letter.offset for letter in output.stretch.rejected[-1:]]
+    return max(ends) + 1 if ends else 0
