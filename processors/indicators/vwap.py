@@ -8,12 +8,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from processors.batch import TRADE, Column, EventBatch
-from processors.tiles import TiledWindow, advance, warm, window
+from processors.tiles import CURRENT, TiledWindow, open_tile, tile_ended, total, warm, window
 
 
 @dataclass(frozen=True, slots=True)
 class Vwap:
-    """Distance of the mid from the volume-weighted average price of the last `window_s` seconds, as a fraction."""
+    """Distance of the mid from the volume-weighted average price of the last `window_s` seconds, as a fraction.
+
+    NaN where nothing was traded in the window.
+    """
 
     window_s: float
 
@@ -34,20 +37,21 @@ class VwapState:
         w = self.traded
         _fold(
             batch.kind, batch.symbol, batch.now, batch.price, batch.size, batch.mid,
-            w.tile, w.first, w.ring, w.merged, w.weight, w.width_ns, out,
+            w.clock, w.tiles, w.weight, w.width_ns, out,
         )  # fmt: skip
 
 
 @njit(cache=True)
-def _fold(kind, symbol, now, price, size, mid, tile, first, ring, merged, weight, width_ns, out):  # type: ignore[no-untyped-def]
+def _fold(kind, symbol, now, price, size, mid, clock, tiles, weight, width_ns, out):  # type: ignore[no-untyped-def]
     for i in range(len(kind)):
         s = symbol[i]
-        slot = advance(tile, first, ring, merged, weight, width_ns, s, now[i])
-        if kind[i] == TRADE:
-            ring[s, slot, 0] += size[i]
-            ring[s, slot, 1] += price[i] * size[i]
-        volume = merged[s, 0] + ring[s, slot, 0]
-        if warm(tile, first, ring, s) and volume > 0.0:
-            out[i] = mid[i] / ((merged[s, 1] + ring[s, slot, 1]) / volume) - 1.0
+        if tile_ended(clock, s, now[i]):
+            open_tile(clock, tiles, weight, width_ns, s, now[i])
+        if kind[i] == TRADE and np.isfinite(price[i] * size[i]):
+            tiles[s, 0, CURRENT] += size[i]
+            tiles[s, 1, CURRENT] += price[i] * size[i]
+        volume = total(tiles, s, 0)
+        if warm(clock, s, now[i]) and volume > 0.0:
+            out[i] = mid[i] / (total(tiles, s, 1) / volume) - 1.0
         else:
             out[i] = np.nan
