@@ -103,7 +103,11 @@ class NativeDatabase:
         )
         client.connection.context.settings = client.settings
         client.connection.context.client_settings = client.client_settings
-        client.connection.connect()
+        try:
+            client.connection.connect()
+        except Exception:  # a greeting that was refused leaves the socket open
+            client.disconnect()
+            raise
         return client
 
 

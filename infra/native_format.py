@@ -16,7 +16,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from operator import index
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +129,8 @@ def _raw(array: NDArray[Any]) -> memoryview:
 def _numbers(dtype: np.dtype[Any], values: Column) -> Parts:
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError("a masked array needs a Nullable column")
+    if not isinstance(values, np.ndarray) and dtype.kind != "f":
+        values = np.array([index(cast(Any, value)) for value in values], dtype)  # neither cuts 1.5 nor wraps 256
     array = np.asarray(values)
     if array.ndim != 1:
         raise ValueError(f"expected one dimension, found shape {array.shape}")
@@ -154,12 +157,11 @@ def _bools(values: Column) -> Parts:
 
 
 def _times(dtype: str, unit: str, values: Column) -> Parts:
-    array = np.asarray(values)
-    if array.dtype.kind == "M":
-        if np.isnat(array).any():
-            raise ValueError("NaT needs a Nullable column and a mask")
-        array = array.astype(f"datetime64[{unit}]").view("<i8")
-    return _numbers(np.dtype(dtype), array)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        if np.isnat(values).any():
+            raise ValueError("NaT needs a Nullable column")
+        values = values.astype(f"datetime64[{unit}]").view("<i8")
+    return _numbers(np.dtype(dtype), values)
 
 
 def _strings(values: Column) -> Parts:

@@ -138,10 +138,13 @@ def test_columns_may_be_strided_views_of_a_matrix() -> None:
 @pytest.mark.parametrize(
     ("type_", "values", "said"),
     [
-        ("UInt8", [256], "expected 0 to 255, found 256 to 256"),
+        ("UInt8", np.array([256]), "expected 0 to 255, found 256 to 256"),
+        ("UInt8", [256], "256 out of bounds for uint8"),
+        ("UInt8", ["1"], "cannot be interpreted as an integer"),
         ("UInt64", np.array([-1]), "expected 0 to 18446744073709551615, found -1"),
         ("Int64", np.array([2**63], np.uint64), "found 9223372036854775808"),
-        ("Int64", [1.5], "expected int64, found float64"),
+        ("Int64", np.array([1.5]), "expected int64, found float64"),
+        ("Int64", [1.5], "'float' object cannot be interpreted as an integer"),
         ("Float64", ["1"], "expected float64, found"),
         ("Float64", np.zeros((2, 2)), r"expected one dimension, found shape \(2, 2\)"),
         ("Float64", np.ma.masked_array([1.0], mask=[True]), "needs a Nullable column"),
@@ -155,7 +158,7 @@ def test_columns_may_be_strided_views_of_a_matrix() -> None:
         ),
         ("LowCardinality(String)", (np.array([-1]), ["a", "b"]), "found -1 to -1"),
         ("DateTime64(9)", np.array(["NaT"], "datetime64[ns]"), "NaT"),
-        ("DateTime64(9)", ["2024-01-01"], "expected int64"),
+        ("DateTime64(9)", ["2024-01-01"], "cannot be interpreted as an integer"),
         ("JSON", [1], "this type is not written here; known are"),
     ],
 )

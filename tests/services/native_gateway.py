@@ -131,7 +131,7 @@ class _Session(socketserver.StreamRequestHandler):
     def insert(self, table: str, names: str, settings: Mapping[str, str]) -> None:
         described = _Parsed(io.BytesIO(self.ask({}, f"DESCRIBE TABLE {table} FORMAT Native")), plain=True)
         types = dict(zip(*described.values[:2], strict=True))
-        wanted = [name.strip("`") for name in names.split(", ")]
+        wanted = [re.sub(r"\\(.)", r"\1", name) for name in re.findall(r"`((?:\\.|[^`\\])*)`", names)]
         if missing := [name for name in wanted if name not in types]:
             raise _Refused("16", f"No such column {missing[0]} in table {table}")
         heads = [text(name) + text(types[name]) + b"\0" for name in wanted]
