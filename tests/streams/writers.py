@@ -1,5 +1,6 @@
 """Lists where the broker would be, a clock that moves only when it is waited for, and counts where Prometheus would be."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,3 +64,13 @@ class CountingMeter:
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         pass
+
+
+class WallClock:
+    """The real one, for tests against real sockets."""
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -1,0 +1,110 @@
+"""Trades that Coinbase Exchange still remembers, over REST: history for a first start, and what a lost connection missed."""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import httpx2
+
+from schemas.errors import InputError, SchemaError
+from schemas.events import Trade
+from streams.collectors.coinbase import Match, decode_trades, trade
+from streams.ports import Clock
+
+LOG: Final = logging.getLogger(__name__)
+PAGE: Final = 1_000
+"""Trades of one answer, the most that the exchange gives."""
+MAX_PAGES: Final = 100
+SPACING_S: Final = 0.125
+"""Between two requests; the exchange allows ten a second."""
+ATTEMPTS: Final = 3
+
+
+class CoinbaseRest:
+    """The public part of the exchange's REST interface.
+
+    base_url  for example `https://api.exchange.coinbase.com`
+    """
+
+    def __init__(self, base_url: str, clock: Clock, *, timeout_s: float = 5.0) -> None:
+        self._client = httpx2.Client(base_url=base_url, timeout=timeout_s, headers={"User-Agent": "tickwire"})
+        self._clock = clock
+
+    def between(self, product: str, after_id: int, before_id: int | None = None) -> list[Match]:
+        """Trades with `after_id < trade_id < before_id` (up to the newest where None), ascending.
+
+        Fewer where the exchange does not answer or does not remember them; a warning says so.
+        Raises: `InputError` for a product that does not exist.
+        """
+        found: dict[int, Match] = {}
+        cursor = before_id
+        for _ in range(MAX_PAGES):
+            page = self._page(product, cursor)
+            found.update((match.trade_id, match) for match in page if match.trade_id > after_id)
+            oldest = min((match.trade_id for match in page), default=0)
+            if oldest <= after_id + 1 or (cursor is not None and oldest >= cursor):
+                break
+            cursor = oldest
+        return [found[trade_id] for trade_id in sorted(found) if before_id is None or trade_id < before_id]
+
+    def recent(self, product: str, pages: int) -> list[Match]:
+        """The newest `pages` thousand trades, ascending. Raises: `InputError` for a product that does not exist."""
+        found: dict[int, Match] = {}
+        cursor: int | None = None
+        for _ in range(pages):
+            page = self._page(product, cursor)
+            found.update((match.trade_id, match) for match in page)
+            if len(page) < PAGE:
+                break
+            cursor = min(match.trade_id for match in page)
+        return [found[trade_id] for trade_id in sorted(found)]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _page(self, product: str, older_than: int | None) -> list[Match]:
+        """One page, newest first; empty where every attempt failed."""
+        query = {"limit": PAGE} if older_than is None else {"limit": PAGE, "after": older_than}
+        for attempt in range(1, ATTEMPTS + 1):
+            self._clock.sleep(SPACING_S * attempt**2)
+            try:
+                answer = self._client.get(f"/products/{product}/trades", params=query)
+                if answer.status_code == httpx2.codes.NOT_FOUND:
+                    raise InputError(f"Coinbase knows no product {product!r}; check the products")
+                return decode_trades(answer.raise_for_status().content)
+            except (httpx2.HTTPError, SchemaError) as error:
+                LOG.warning("Coinbase trades of %s, attempt %d of %d: %s", product, attempt, ATTEMPTS, error)
+        return []
+
+
+def backfill(rest: CoinbaseRest, products: Sequence[str], pages: int, ts_ingest: int) -> list[Trade]:
+    """Recent trades of all products in order of time, `pages` thousand of each at most; for a first start.
+
+    Raises: `InputError` for a product that does not exist.
+    """
+    trades = [trade(match, product, ts_ingest) for product in products for match in rest.recent(product, pages)]
+    return sorted(trades, key=lambda each: each.ts_event)
+
+
+def newest_ids(trades: Sequence[Trade]) -> Mapping[str, int]:
+    """The highest number of each symbol: where the live feed goes on."""
+    return {each.symbol: each.seq for each in sorted(trades, key=lambda each: each.seq)}
+
+
+def reachable(base_url: str, timeout_s: float = 3.0) -> bool:
+    """Whether the exchange answers within `timeout_s`, name resolution included."""
+    answered: list[bool] = []
+
+    def ask() -> None:
+        try:
+            answered.append(httpx2.get(f"{base_url}/time", timeout=timeout_s).is_success)
+        except (httpx2.HTTPError, OSError) as error:
+            LOG.info("%s does not answer: %s", base_url, error)
+
+    # A resolver may block far longer than any timeout that can be set for it: wait beside it, not in it.
+    asking = threading.Thread(target=ask, daemon=True, name="reachable")
+    asking.start()
+    asking.join(timeout_s)
+    return answered == [True]

@@ -1,0 +1,126 @@
+"""The state of one Coinbase subscription: which trades have been said, which are missing, who has gone silent."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from schemas.events import Event, Trade
+from streams.collectors import coinbase
+from streams.collectors.coinbase import Beat, Match, Other
+from streams.ports import Meter
+
+LOG: Final = logging.getLogger(__name__)
+NS: Final = 1_000_000_000
+SOURCE: Final = "coinbase"
+ANEW: Final = 1_000_000
+"""A trade numbered this far below the newest is no repetition: the exchange counts anew."""
+
+
+class History(Protocol):
+    """Where missed trades come from."""
+
+    def between(self, product: str, after_id: int, before_id: int | None = None) -> list[Match]:
+        """Trades with `after_id < trade_id < before_id`, ascending; fewer where they are not to be had."""
+
+
+class CoinbaseFeed:
+    """Messages in, events out: every trade once, in the order of its number, missing ones fetched first.
+
+    products  as the exchange spells them, `BTC-USD`
+    newest    number of the last trade of each product that was written before, for example by a backfill
+    """
+
+    source: Final = SOURCE
+
+    def __init__(
+        self, products: Sequence[str], history: History, meter: Meter, newest: Mapping[str, int] | None = None
+    ) -> None:
+        self.hello: Final = coinbase.subscribe(products)
+        self._products = tuple(products)
+        self._history = history
+        self._meter = meter
+        self._newest = dict(newest or {})
+        self._promised: dict[str, int] = {}
+        self._heard: dict[str, int] = {}
+        self._said_until = 0
+        """Newest event time said."""
+        self._beaten = 0
+        """Time of the newest heartbeat said."""
+
+    def connected(self, ts_ingest: int) -> list[Event]:
+        """A subscription has been answered: what was traded since the last one, by time. ns."""
+        self._heard = dict.fromkeys(self._products, ts_ingest)
+        self._promised.clear()
+        missed = [
+            trade
+            for product in self._products
+            if product in self._newest
+            for trade in self._fetch(product, None, ts_ingest)
+        ]
+        return self._say(sorted(missed, key=lambda trade: trade.ts_event))
+
+    def read(self, payload: bytes, ts_ingest: int) -> list[Event]:
+        """The events of one message, with those that should have come before it.
+
+        Raises: `SchemaError` for bytes that are no message; `InputError` where the exchange refuses us.
+        """
+        message = coinbase.decode(payload)
+        if isinstance(message, Other):
+            return []
+        self._heard[message.product_id] = ts_ingest
+        if isinstance(message, Match):
+            return self._say(self._match(message, ts_ingest))
+        if isinstance(message, Beat):
+            return self._say(self._beat(message, ts_ingest))
+        return self._say([coinbase.quote(message, ts_ingest)])
+
+    def lost(self, ts_ingest: int) -> list[Event]:
+        """The connection is gone: nothing is known after the newest event time said."""
+        return [coinbase.beat(self._said_until, ts_ingest, "down")] if self._said_until else []
+
+    def silent(self, now_ns: int, after_ns: int) -> list[str]:
+        """Products that nothing was heard of for `after_ns`; a living one has a heartbeat a second."""
+        return [product for product, heard in self._heard.items() if now_ns - heard > after_ns]
+
+    def _match(self, match: Match, ts_ingest: int) -> list[Event]:
+        product, newest = match.product_id, self._newest.get(match.product_id)
+        if newest is not None and newest - ANEW < match.trade_id <= newest:
+            return []
+        events: list[Event] = []
+        if newest is not None and match.trade_id > newest + 1:
+            events.extend(self._fetch(product, match.trade_id, ts_ingest))
+        self._newest[product] = match.trade_id
+        events.append(coinbase.trade(match, product, ts_ingest))
+        return events
+
+    def _beat(self, beat: Beat, ts_ingest: int) -> list[Event]:
+        """One heartbeat a second for the venue; trades that the last one promised and that did not come are fetched."""
+        product, newest = beat.product_id, self._newest.get(beat.product_id)
+        promised = self._promised.get(product, 0)
+        self._promised[product] = beat.last_trade_id
+        events: list[Event] = []
+        if newest is not None and newest < promised:
+            events.extend(self._fetch(product, promised + 1, ts_ingest))
+        said = coinbase.beat(coinbase.ns(beat.time), ts_ingest)
+        if said.ts_event // NS > self._beaten // NS:
+            self._beaten = said.ts_event
+            events.append(said)
+        return events
+
+    def _fetch(self, product: str, before_id: int | None, ts_ingest: int) -> list[Trade]:
+        """Trades after the newest, from history; counts those found and those that nobody has any more."""
+        newest = self._newest[product]
+        found = self._history.between(product, newest, before_id)
+        end = before_id if before_id is not None else (found[-1].trade_id + 1 if found else newest + 1)
+        self._newest[product] = end - 1
+        missing = end - 1 - newest - len(found)
+        if end - 1 > newest:
+            LOG.warning("%s: %d trades missed, %d of them found in history", product, end - 1 - newest, len(found))
+            self._meter.count("tickwire_collect_gaps_total", source=SOURCE)
+            self._meter.count("tickwire_collect_recovered_total", len(found), source=SOURCE)
+            self._meter.count("tickwire_collect_missed_total", missing, source=SOURCE)
+        return [coinbase.trade(match, product, ts_ingest) for match in found]
+
+    def _say(self, events: Sequence[Event]) -> list[Event]:
+        self._said_until = max([self._said_until, *(event.ts_event for event in events)])
+        return list(events)
