@@ -1,0 +1,197 @@
+"""The command `tickwire`: what users and process managers start. Heavy imports happen inside the commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from schemas.errors import TickwireError
+
+app = typer.Typer(
+    name="tickwire",
+    help="Market ticks and news in, scored predictions out, with a history that can be proven.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _settings() -> Any:
+    from infra.settings import load  # noqa: PLC0415
+
+    return load()
+
+
+@app.command(rich_help_panel="Run")
+def up(
+    source: Annotated[
+        str, typer.Option(help="auto, sim, coinbase or none; auto asks Coinbase and falls back to the simulator.")
+    ] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw all state of this directory away first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --fresh.")] = False,
+) -> None:
+    """Start everything on this machine: services, collector, scoring, API. Ctrl-C stops all of it."""
+    from infra.cli.up import run  # noqa: PLC0415
+
+    settings = _settings()
+    if fresh and not yes and settings.data.exists():
+        typer.confirm(f"Delete {settings.data.resolve()} with all its history?", abort=True)
+    raise typer.Exit(run(settings, source or settings.source.kind, fresh=fresh))
+
+
+@app.command(rich_help_panel="Use")
+def play(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Recordings: LEAN equity or forex ticks, Binance captures, CSV or Parquet.")
+    ],
+    speed: Annotated[
+        str, typer.Option(help="1 keeps the recorded gaps, 10 is ten times as fast, max does not wait.")
+    ] = "max",
+    symbols: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end, shifted by whole days.")] = False,
+    mapping: Annotated[
+        str,
+        typer.Option("--map", help="Columns of a CSV or Parquet, for example ts=time,price=px,size=qty,symbol=sym."),
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Write recordings to the events log, at their own pace or as fast as it goes."""
+    from infra.cli.inputs import play as run  # noqa: PLC0415
+
+    run(_settings(), paths, speed=speed, symbols=symbols, loop=loop, mapping=mapping, as_json=json)
+
+
+@app.command(rich_help_panel="Use")
+def sim(
+    rate: Annotated[float, typer.Option(help="Events per second.", min=0.1)] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed says the same.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Stop after so long; 0 goes on until Ctrl-C.")] = 0,
+    json: Json = False,
+) -> None:
+    """Write a simulated exchange (venue SIM) to the events log, live."""
+    from infra.cli.inputs import simulate as run  # noqa: PLC0415
+
+    run(_settings(), rate=rate, seed=seed, seconds=seconds, as_json=json)
+
+
+@app.command(rich_help_panel="Use")
+def watch(
+    symbols: Annotated[str, typer.Argument(help="Symbols separated by commas; all of them if left out.")] = "*",
+    seconds: Annotated[float, typer.Option(help="Stop after so long; 0 goes on until Ctrl-C.")] = 0,
+    json: Json = False,
+) -> None:
+    """Live table: price, indicators, scores of both models, rate, lag and p99."""
+    from infra.cli.watch import run  # noqa: PLC0415
+
+    run(_settings(), symbols, seconds=seconds, as_json=json)
+
+
+@app.command(rich_help_panel="Use")
+def sql(
+    query: Annotated[str, typer.Argument(help="One statement; the tables and examples are listed if left out.")] = "",
+    json: Json = False,
+) -> None:
+    """Ask ClickHouse."""
+    from infra.cli.queries import sql as run  # noqa: PLC0415
+
+    run(_settings(), query, as_json=json)
+
+
+@app.command(rich_help_panel="Use")
+def topics(json: Json = False) -> None:
+    """Every topic with its partitions, records and what it carries."""
+    from infra.cli.queries import topics as run  # noqa: PLC0415
+
+    run(_settings(), as_json=json)
+
+
+@app.command(rich_help_panel="Understand")
+def settings(json: Json = False) -> None:
+    """Every setting, its value and where it came from; secrets are masked."""
+    from infra.cli.queries import settings as run  # noqa: PLC0415
+
+    run(as_json=json)
+
+
+@app.command(rich_help_panel="Understand")
+def doctor(json: Json = False) -> None:
+    """What works here, what does not, and what to do about it."""
+    from infra.cli.doctor import run  # noqa: PLC0415
+
+    raise typer.Exit(run(_settings(), as_json=json))
+
+
+@app.command(rich_help_panel="Understand")
+def bench(
+    what: Annotated[
+        str, typer.Argument(help="flow: topic to ClickHouse and feed. peers: the same job written per event.")
+    ] = "flow",
+    events: Annotated[int, typer.Option(help="How many events are folded.", min=1_000)] = 500_000,
+    json: Json = False,
+) -> None:
+    """Measure this machine, on embedded services of its own."""
+    from infra.cli.bench import run  # noqa: PLC0415
+
+    run(_settings(), what, events=events, as_json=json)
+
+
+@app.command(rich_help_panel="Processes")
+def collect(source: Annotated[str, typer.Option(help="sim or coinbase.")] = "") -> None:
+    """Listen to a source and write what it says to the events log."""
+    from infra.cli.inputs import collect as run  # noqa: PLC0415
+
+    found = _settings()
+    run(found, source or found.source.kind)
+
+
+@app.command(rich_help_panel="Processes")
+def score(
+    partitions: Annotated[
+        str, typer.Option(help="Partitions of the events log, for example 0-3,7; all of them if left out.")
+    ] = "",
+    group: Annotated[str, typer.Option(help="Name of this process's state and status.")] = "0",
+    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics on loopback; 0 for none.")] = 0,
+) -> None:
+    """Fold, score and store what is on the log."""
+    from infra.cli.processes import score as run  # noqa: PLC0415
+
+    run(_settings(), partitions, group, metrics_port)
+
+
+@app.command(rich_help_panel="Processes")
+def news() -> None:
+    """Turn raw news into signals on the events log (Faust)."""
+    from infra.cli.processes import news as run  # noqa: PLC0415
+
+    run(_settings())
+
+
+@app.command(rich_help_panel="Processes")
+def api() -> None:
+    """REST, the WebSocket feed, health and metrics."""
+    from infra.cli.processes import api as run  # noqa: PLC0415
+
+    run(_settings())
+
+
+@app.command(rich_help_panel="Processes")
+def train(json: Json = False) -> None:
+    """Fold what is on the log and train the ONNX model from it."""
+    from infra.cli.processes import train as run  # noqa: PLC0415
+
+    run(_settings(), as_json=json)
+
+
+def main() -> None:
+    """Entry point: our own errors are one line, not a traceback."""
+    try:
+        app()
+    except TickwireError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

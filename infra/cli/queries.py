@@ -1,0 +1,102 @@
+"""Commands that ask and print: sql, topics, settings."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from infra.clickhouse import connect
+from infra.instance import attached
+from infra.settings import Settings, explain
+from schemas.topics import TOPICS
+
+LISTING = (
+    "SELECT name AS table, total_rows AS rows, formatReadableSize(total_bytes) AS size, comment "
+    "FROM system.tables WHERE database = {database:String} ORDER BY name"
+)
+EXAMPLES = """
+  tickwire sql "SELECT symbol, count() AS trades, round(avg(price), 2) AS price FROM trades GROUP BY symbol ORDER BY trades DESC"
+  tickwire sql "SELECT * FROM bars_latest WHERE kind = '1m' ORDER BY start DESC LIMIT 10"
+  tickwire sql "SELECT symbol, avg(label = (onnx > 0.5)) AS hit_rate, count() FROM outcomes WHERE label != 0.5 GROUP BY symbol"
+  tickwire sql "SELECT reason, count() FROM dead_letters GROUP BY reason"
+"""
+
+
+def sql(settings: Settings, query: str, *, as_json: bool) -> None:
+    """Run a statement and print its rows; without one, list the tables."""
+    settings = attached(settings)
+    database = connect(
+        _within(settings.clickhouse.url.get_secret_value(), settings.clickhouse.database),
+        timeout_s=settings.clickhouse.timeout.total_seconds(),
+    )
+    listing = not query
+    found = database.rows(query or LISTING, {} if query else {"database": settings.clickhouse.database})
+    if as_json:
+        for row in found.rows:
+            print(json.dumps(dict(zip(found.names, row, strict=True)), default=str))
+        return
+    grid = Grid(*found.names, box=None, header_style="bold")
+    for row in found.rows:
+        grid.add_row(*(_cell(value, type_) for value, type_ in zip(row, found.types, strict=True)))
+    console = Console()
+    console.print(grid)
+    console.print(f"[dim]{len(found.rows)} rows[/dim]" + (f"\n\nFor example:{EXAMPLES}" if listing else ""))
+
+
+def _within(url: str, database: str) -> str:
+    return f"{url.rstrip('/')}/{database}"
+
+
+def _cell(value: Any, type_: str) -> str:
+    if type_.startswith("DateTime64(9") and isinstance(value, int):
+        from datetime import UTC, datetime  # noqa: PLC0415
+
+        return f"{datetime.fromtimestamp(value // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}.{value % 1_000_000_000:09d}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def topics(settings: Settings, *, as_json: bool) -> None:
+    """Print every topic with how many records it holds."""
+    from infra.kafka import end_offsets  # noqa: PLC0415
+
+    settings = attached(settings)
+    rows = []
+    for topic in TOPICS:
+        ends = end_offsets(settings.kafka, topic.name)
+        records = sum(high - low for low, high in ends.values())
+        rows.append(
+            {
+                "topic": topic.name,
+                "schema": topic.schema,
+                "partitions": len(ends),
+                "records": records,
+                "cleanup": topic.cleanup,
+            }
+        )
+    if as_json:
+        json.dump(rows, sys.stdout)
+        print()
+        return
+    grid = Grid("topic", "value", "partitions", "records", "cleanup", box=None, header_style="bold")
+    for row in rows:
+        grid.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    Console().print(grid)
+
+
+def settings(*, as_json: bool) -> None:
+    """Print every setting."""
+    lines = explain()
+    if as_json:
+        json.dump([line.__dict__ for line in lines], sys.stdout)
+        print()
+        return
+    grid = Grid("variable", "value", "from", box=None, header_style="bold")
+    for line in lines:
+        grid.add_row(
+            line.variable, line.value, line.origin if line.origin == "default" else f"[green]{line.origin}[/green]"
+        )
+    Console().print(grid)
