@@ -1,0 +1,75 @@
+"""The API process: REST and feed over Redis, ClickHouse and our topics."""
+
+import threading
+from importlib.metadata import version
+
+import redis
+import structlog
+
+from api.app import create_app
+from api.feed.channels import CHANNEL_OF_TOPIC
+from api.feed.hub import FeedHub
+from api.ports import Ports
+from api.server import listen, serve
+from infra.clickhouse import connect
+from infra.composition import WallClock
+from infra.history import ClickHouseHistory
+from infra.kafka import follow
+from infra.redis import LatestStore
+from infra.settings import Settings
+from infra.status import RedisStatus
+from infra.telemetry import Telemetry
+from schemas.errors import SettingsError
+
+MOST = 4096
+WAIT_S = 0.01
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    api, telemetry, clock = settings.api, Telemetry(), WallClock()
+    if api.host not in {"127.0.0.1", "localhost", "::1"}:
+        raise SettingsError(
+            f"TICKWIRE_API__HOST: expected a loopback address, was {api.host!r}: the API has no keys yet, "
+            "so it must not be reachable from outside; put a proxy that checks who asks in front of it"
+        )
+    url = settings.redis.url.get_secret_value()
+    clickhouse = settings.clickhouse
+    database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
+    hub = FeedHub(telemetry, clock.now_ns)
+    ports = Ports(
+        latest=LatestStore(url, ttl_s=settings.redis.ttl.total_seconds()),
+        history=ClickHouseHistory(database, clickhouse.database),
+        status=RedisStatus(redis.Redis.from_url(url, socket_timeout=2)),
+        meter=telemetry,
+        exposition=telemetry.exposition,
+        now_ns=clock.now_ns,
+    )
+    app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)
+    stop = threading.Event()
+    feeding = threading.Thread(target=_feed, args=(settings, hub, stop), daemon=True, name="feed")
+    listener = listen(api.host, api.port)
+    feeding.start()
+    try:
+        serve(app, hub, listener)
+    finally:
+        stop.set()
+        feeding.join(timeout=3)
+
+
+def _feed(settings: Settings, hub: FeedHub, stop: threading.Event) -> None:
+    """Everything that our topics say from now on, into the hub."""
+    consumer = follow(settings.kafka, list(CHANNEL_OF_TOPIC))
+    try:
+        while not stop.is_set():
+            messages = consumer.consume(MOST, WAIT_S)
+            good = [message for message in messages if message.error() is None]
+            for message in messages:
+                if message.error() is not None:
+                    structlog.get_logger().warning("feed", reason=message.error().str())
+            if good:
+                hub.publish_many(
+                    [(CHANNEL_OF_TOPIC[message.topic()], message.key().decode(), message.value()) for message in good]
+                )
+    finally:
+        consumer.close()

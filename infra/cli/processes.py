@@ -1,0 +1,79 @@
+"""Commands that run one process each, for production; `tickwire up` starts the same ones."""
+
+import json
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from infra.instance import attached
+from infra.logs import configure_logging
+from infra.settings import Settings
+from schemas.errors import SettingsError
+
+
+def _ready(settings: Settings) -> Settings:
+    configure_logging(settings.logging.level, json=settings.logging.json_lines)
+    return attached(settings)
+
+
+def score(settings: Settings, partitions: str, group: str, metrics_port: int) -> None:
+    """Fold and score until told to stop."""
+    from infra.kafka import create_topics  # noqa: PLC0415
+    from infra.score import run  # noqa: PLC0415
+    from infra.telemetry import Telemetry, serve_metrics  # noqa: PLC0415
+
+    settings, telemetry = _ready(settings), Telemetry()
+    if metrics_port:
+        serve_metrics(telemetry, metrics_port)
+    create_topics(settings.kafka)
+    run(settings, _partitions(partitions) or None, telemetry=telemetry, group=group)
+
+
+def _partitions(text: str) -> tuple[int, ...]:
+    """`0-3,7` as numbers."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            raise SettingsError(f"--partitions: expected numbers and ranges such as 0-3,7, was {text!r}")
+        found |= set(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))
+
+
+def news(settings: Settings) -> None:
+    """Score raw news until told to stop."""
+    from streams.agents.news import build_app, run  # noqa: PLC0415
+
+    settings = _ready(settings)
+    run(build_app(settings.kafka.bootstrap, settings.data / "faust", settings.kafka.partitions))
+
+
+def api(settings: Settings) -> None:
+    """Serve until told to stop."""
+    from infra.api_process import run  # noqa: PLC0415
+
+    run(_ready(settings))
+
+
+def train(settings: Settings, *, as_json: bool) -> None:
+    """Train from the log, with a progress bar."""
+    from infra.training import train_from_log  # noqa: PLC0415
+
+    settings = _ready(settings)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=Console(stderr=True), disable=as_json,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("folding history", total=None)
+        path, manifest = train_from_log(
+            settings, lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+        )
+    told = {"manifest": str(path), "id": manifest.id, "metrics": manifest.metrics}
+    if as_json:
+        import msgspec  # noqa: PLC0415
+
+        sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+    else:
+        Console().print(json.dumps({"manifest": told["manifest"], "id": told["id"]}, indent=1), manifest.metrics)

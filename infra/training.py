@@ -1,0 +1,44 @@
+"""Training the ONNX model from what is on the log."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from infra.composition import ShardMaker, WallClock, rules, sessions
+from infra.kafka import KafkaLog, end_offsets
+from infra.score import log_identity
+from infra.settings import Settings
+from models.manifest import About, Label, Manifest, Span, TrainedOn
+from models.training import train
+from processors.features import FEATURE_NAMES, FEATURES_ID
+from streams.history import fold_history
+
+Told = Callable[[str, int, int], None]
+"""(what is being done, how much of it, of how much)"""
+
+
+def train_from_log(settings: Settings, told: Told) -> tuple[Path, Manifest]:
+    """Fold every partition to its present end and train; the manifest's path. `TrainingError` where it is too little."""
+    ends = end_offsets(settings.kafka)
+    log = KafkaLog(settings.kafka, log_identity(settings), sorted(ends))
+    fold_rules = rules(settings.fold)
+    make = ShardMaker(fold_rules, sessions(settings.fold), None)
+    history = fold_history(log, ends, make, WallClock(), lambda done, total: told("folding history", done, total))
+    moved = history.labels != 0.5
+    about = About(
+        features=FEATURE_NAMES,
+        features_id=FEATURES_ID,
+        trained_on=TrainedOn(
+            log_id=log.log_id, spans=tuple(Span(partition=p, start=a, end=b) for p, a, b in history.spans)
+        ),
+        label=Label(horizon_s=settings.fold.horizon.total_seconds()),
+        created_by="tickwire",
+    )
+    model = train(
+        np.ascontiguousarray(history.features[moved]), history.labels[moved], about, seed=settings.models.seed,
+        on_progress=lambda epoch, epochs, _: told("training", epoch, epochs),
+    )  # fmt: skip
+    directory = settings.data / "models"
+    directory.mkdir(parents=True, exist_ok=True)
+    return model.save(directory), model.manifest
