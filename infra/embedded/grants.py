@@ -1,0 +1,98 @@
+"""How the embedded engine is set up: its limits, and what the one user that it knows may do."""
+
+import os
+from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
+
+GIB: Final = 1 << 30
+PRIVILEGES: Final = (
+    "SHOW", "SELECT", "INSERT", "ALTER", "CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "CREATE TEMPORARY TABLE",
+    "CREATE FUNCTION", "DROP", "UNDROP TABLE", "TRUNCATE", "OPTIMIZE", "CHECK", "KILL QUERY", "dictGet",
+    "SYSTEM MERGES", "SYSTEM TTL MERGES", "SYSTEM FLUSH", "SYSTEM SYNC REPLICA", "SYSTEM VIEWS",
+)  # fmt: skip
+"""Everything inside of the database; not: sources outside, dictionaries (they can run programs), backups, users, shutdown."""
+ENGINES: Final = (
+    "AggregatingMergeTree", "Buffer", "CoalescingMergeTree", "CollapsingMergeTree", "GenerateRandom",
+    "GraphiteMergeTree", "Join", "Log", "MaterializedView", "Memory", "Merge", "MergeTree", "Null",
+    "ReplacingMergeTree", "Set", "StripeLog", "SummingMergeTree", "TimeSeries", "TinyLog", "VersionedCollapsingMergeTree",
+    "View",
+)  # fmt: skip
+READONLY_SETTINGS: Final = ("format_schema", "output_format_schema")
+"""They name files."""
+
+_CONFIG: Final = """<clickhouse>
+  <users_config>{users}</users_config>
+  <display_name>tickwire</display_name>
+  <timezone>UTC</timezone>
+  <max_server_memory_usage>{memory}</max_server_memory_usage>
+  <mark_cache_size>{cache}</mark_cache_size>
+  <index_mark_cache_size>{cache}</index_mark_cache_size>
+  <primary_index_cache_size>{cache}</primary_index_cache_size>
+  <background_pool_size>{merges}</background_pool_size>
+  <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
+  <merge_tree>
+    <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
+    <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
+    <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>
+  </merge_tree>
+</clickhouse>
+"""
+_USERS: Final = """<clickhouse>
+  <profiles>
+    <default>
+      <async_insert>0</async_insert>
+      <implicit_select>0</implicit_select>
+      <max_memory_usage>{query_memory}</max_memory_usage>
+      <constraints>{constraints}</constraints>
+    </default>
+  </profiles>
+  <users>
+    <default>
+      <no_password/>
+      <networks><ip>::1</ip><ip>127.0.0.1</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+      <grants>{grants}</grants>
+    </default>
+  </users>
+  <quotas><default/></quotas>
+</clickhouse>
+"""
+
+
+def default_memory() -> int:
+    """Bytes for the engine where nobody said: 40% of the machine's, between 1 and 8 GiB."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(8 * GIB, max(GIB, physical * 2 // 5))
+
+
+def write_configuration(folder: Path, *, memory: int, allow_outside: bool) -> Path:
+    """Write `config.xml` and `users.xml` into `folder`, readable by this user only; the path of the first.
+
+    `memory`: bytes that the whole engine may take; one query gets half of it. `allow_outside`: grant everything.
+    """
+    users = folder / "users.xml"
+    config = folder / "config.xml"
+    grants = ["GRANT ALL ON *.*"] if allow_outside else _grants()
+    constraints = "" if allow_outside else "".join(f"<{name}><readonly/></{name}>" for name in READONLY_SETTINGS)
+    _write(
+        users,
+        _USERS.format(
+            query_memory=memory // 2,
+            constraints=constraints,
+            grants="".join(f"<query>{grant}</query>" for grant in grants),
+        ),
+    )
+    merges = max(2, os.cpu_count() or 2)
+    _write(config, _CONFIG.format(users=escape(str(users)), memory=memory, cache=memory // 16, merges=merges))
+    return config
+
+
+def _grants() -> list[str]:
+    return [f"GRANT {', '.join(PRIVILEGES)} ON *.*", *(f"GRANT TABLE ENGINE ON {engine}" for engine in ENGINES)]
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
