@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import numpy as np
 
@@ -57,7 +58,7 @@ class Database(Protocol):
         """Write one block and wait until it is stored; returns the number of rows.
 
         The block is taken as a whole or not at all. A `token` that the table has seen within its deduplication window
-        stores nothing.
+        stores nothing; without one every block is stored, even one that equals another.
         """
 
     def close(self) -> None:
@@ -202,6 +203,14 @@ def _scalar(name: str, value: object) -> Scalar | list[Any]:
         "give times as integers and write IS NULL for None",
         code=BAD_ARGUMENTS,
     )
+
+
+def own_token(token: str | None) -> str:
+    """The token of an insert: one of its own where none is given, else ClickHouse takes equal blocks for the same.
+
+    (Since 26.2 `insert_deduplicate=0` no longer says so, and an older server does not know `deduplicate_insert`.)
+    """
+    return uuid4().hex if token is None else token
 
 
 def complaint(message: str, sql: str) -> str:

@@ -13,7 +13,18 @@ from uuid import uuid4
 
 import lz4.frame
 
-from infra.clickhouse import Endpoint, Parameters, Pool, Result, complaint, plain, quoted, quoted_column, silence
+from infra.clickhouse import (
+    Endpoint,
+    Parameters,
+    Pool,
+    Result,
+    complaint,
+    own_token,
+    plain,
+    quoted,
+    quoted_column,
+    silence,
+)
 from infra.native_format import Column, encode_block, row_count
 from infra.native_reader import Block, read_blocks
 from schemas.errors import DatabaseError, DatabaseUnavailable
@@ -53,7 +64,7 @@ class HttpDatabase:
             return 0
         body = encode_block(columns, self._types_of(table, columns))
         sql = f"INSERT INTO {quoted(table)} ({', '.join(map(quoted_column, columns))}) FORMAT Native"
-        settings = {**WRITE, "query": sql} | ({} if token is None else {"insert_deduplication_token": token})
+        settings = {"query": sql, **WRITE, "insert_deduplication_token": own_token(token)}
         try:
             self._post(sql, settings, body)
         except DatabaseError:

@@ -16,7 +16,18 @@ from clickhouse_driver.connection import Connection
 from clickhouse_driver.streams.compressed import CompressedBlockInputStream, CompressedBlockOutputStream
 from clickhouse_driver.streams.native import BlockInputStream, BlockOutputStream
 
-from infra.clickhouse import Endpoint, Parameters, Pool, Result, complaint, plain, quoted, quoted_column, silence
+from infra.clickhouse import (
+    Endpoint,
+    Parameters,
+    Pool,
+    Result,
+    complaint,
+    own_token,
+    plain,
+    quoted,
+    quoted_column,
+    silence,
+)
 from infra.native_format import Column, encode_column, row_count, text, varint
 from infra.native_reader import SAME_BYTES, read_column, read_text, read_varint
 from schemas.errors import DatabaseError, DatabaseUnavailable
@@ -116,9 +127,8 @@ def _insert_settings(client: Client, token: str | None) -> dict[str, object]:
     if token is not None and server.version_tuple() < TOKENS_SINCE:
         raise _too_old(server, "22.2", "insert tokens")
     if server.used_revision < NAMED_SETTINGS_SINCE:
-        return {"insert_deduplicate": 1}
-    settings: dict[str, object] = {"async_insert": 0, "insert_deduplicate": 1}
-    return settings if token is None else {**settings, "insert_deduplication_token": token}
+        return {"insert_deduplicate": 0}
+    return {"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": own_token(token)}
 
 
 def _too_old(server: Any, needed: str, what: str) -> DatabaseError:

@@ -126,6 +126,14 @@ def test_a_block_with_a_token_that_was_seen_is_stored_once(database: Database) -
 
 
 @CURRENT
+def test_without_a_token_equal_blocks_are_all_stored(database: Database) -> None:
+    table = make_table(database, "v Float64", "SETTINGS non_replicated_deduplication_window = 100")
+    for _ in range(3):
+        database.insert(table.name, {"i": [1], "v": [1.0]})
+    assert table.rows("count()") == [(3,)]
+
+
+@CURRENT
 def test_an_insert_is_seen_as_soon_as_it_returns(database: Database) -> None:
     table = make_table(database, "v Float64")
     for count in range(1, 20):

@@ -64,6 +64,7 @@ def native_gateway(http_port: int) -> Iterator[str]:
 class _Session(socketserver.StreamRequestHandler):
     upstream: int
     compressed = False
+    disable_nagle_algorithm = True
 
     def handle(self) -> None:
         while packet := self.rfile.read(1):
