@@ -30,7 +30,7 @@ from api.ports import Meter
 from schemas.errors import BackendError
 
 CLIENT_LEFT: Final = "client_left"
-SEND_TIMEOUT: Final = "send_timeout"
+STALLED: Final = "stalled"
 
 
 class Session:
@@ -53,12 +53,18 @@ class Session:
         reason = CLIENT_LEFT
         try:
             done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            reason = next((task.result() for task in (writer, reader) if task in done), CLIENT_LEFT)
+            reason = self._reason([task.result() for task in done])
         finally:
             self._hub.leave(self._client, reason)
             reader.cancel()
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
+
+    def _reason(self, ends: Sequence[str]) -> str:
+        """Why it ended: what we had decided, else what the reader or the writer met."""
+        if self._client.outbox.closing is not None:
+            return CLOSE_CODES[self._client.outbox.closing]
+        return STALLED if STALLED in ends else CLIENT_LEFT
 
     def _welcome(self) -> Welcome:
         return Welcome(
@@ -91,7 +97,7 @@ class Session:
             async with asyncio.timeout(self._limits.send_timeout_s):
                 await self._websocket.close(code, CLOSE_CODES[code])
         except TimeoutError:
-            return SEND_TIMEOUT
+            return STALLED
         except WebSocketDisconnect:
             return CLIENT_LEFT
         return CLOSE_CODES[code]
