@@ -1,0 +1,49 @@
+# Everything a fresh machine needs is done by the target that needs it, once.
+PYTHON ?= python3.11
+# gpu instead of cpu on a machine with CUDA; never both, they own one import name
+EXTRAS ?= embedded,cpu,train
+BIN := .venv/bin
+KERNELS := $(shell find processors models -name '*.py')
+
+.PHONY: up test check bench clean help
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+.venv/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) (Python 3.11 or 3.12); name yours: make PYTHON=python3.12 …"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+.venv/.kernels: .venv/.ready $(KERNELS)
+	@find processors models -name '*.nb[ic]' -delete
+	@echo "compiling the kernels, once"
+	$(BIN)/python -m processors.warm_up
+	@touch $@
+
+.venv/.tested: .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS),test,dev]'
+	sh tests/services/install.sh
+	@touch $@
+
+up: .venv/.kernels ## set up this machine and run everything on it; Ctrl-C stops all of it
+	@$(BIN)/tickwire up
+
+test: .venv/.kernels .venv/.tested ## every test; starts and stops the services it needs
+	$(BIN)/python -m pytest
+
+check: .venv/.kernels .venv/.tested ## what a commit must pass: format, lint, types, imports, units
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m 'not embedded and not kafka and not clickhouse_server'
+
+bench: .venv/.kernels ## the flow against the same job written per event
+	$(BIN)/tickwire bench flow
+	$(BIN)/tickwire bench peers
+
+clean: ## remove what was installed and built; the history in .tickwire stays
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,20 @@
+#!/bin/sh
+# What the tests need beside Python: Java and Maven for a real Kafka, Debian's old clickhouse-server, a headless browser.
+set -eu
+missing=""
+command -v java >/dev/null || missing="$missing default-jre-headless"
+command -v mvn >/dev/null || missing="$missing maven"
+command -v clickhouse-server >/dev/null || missing="$missing clickhouse-server"
+command -v chromium >/dev/null || missing="$missing chromium"
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    export DEBIAN_FRONTEND=noninteractive
+    # no daemon may start because a package was installed
+    printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    rm -f /usr/sbin/policy-rc.d
+else
+    echo "tests that need these are skipped by name until you install:$missing" >&2
+fi
