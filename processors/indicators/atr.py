@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from processors.batch import Column, EventBatch
-from processors.indicators.minute_bars import BARS, MinuteBars, adds_price, keep, minute_ended
+from processors.indicators.minute_bars import MinuteBars, adds_price, bars_to_forget, checked, keep, minute_ended
 
 HIGH: Final = 0
 LOW: Final = 1
@@ -28,7 +28,8 @@ class Atr:
     window_m: int
 
     def start(self, symbols: int) -> "AtrState":
-        return AtrState(self.window_m, MinuteBars.start(symbols, BARS), np.full((symbols, 4), np.nan))
+        bars = bars_to_forget(2 * checked(self.window_m) - 1)
+        return AtrState(self.window_m, MinuteBars.start(symbols, bars), np.full((symbols, 4), np.nan))
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from processors.batch import Column, EventBatch
-from processors.indicators.minute_bars import MinuteBars, adds_price, keep, minute_ended
+from processors.indicators.minute_bars import MinuteBars, adds_price, checked, keep, minute_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class BollingerZ:
     window_m: int
 
     def start(self, symbols: int) -> "BollingerZState":
-        return BollingerZState(MinuteBars.start(symbols, self.window_m), np.full(symbols, np.nan))
+        return BollingerZState(MinuteBars.start(symbols, checked(self.window_m, at_least=2)), np.full(symbols, np.nan))
 
 
 @dataclass(slots=True)

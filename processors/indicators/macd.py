@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from processors.batch import Column, EventBatch
-from processors.indicators.minute_bars import BARS, MinuteBars, adds_price, keep, minute_ended
+from processors.indicators.minute_bars import MinuteBars, adds_price, bars_to_forget, keep, minute_ended
 from schemas.errors import IndicatorError
 
 
@@ -30,7 +30,8 @@ class MacdHist:
     def start(self, symbols: int) -> "MacdHistState":
         if not 1 <= self.fast_m < self.slow_m or self.signal_m < 1:
             raise IndicatorError(f"MACD needs 1 <= fast_m < slow_m and 1 <= signal_m, was {self!r}")
-        return MacdHistState(self, MinuteBars.start(symbols, BARS), np.full(symbols, np.nan))
+        bars = bars_to_forget(self.slow_m) + self.signal_m
+        return MacdHistState(self, MinuteBars.start(symbols, bars), np.full(symbols, np.nan))
 
 
 @dataclass(slots=True)

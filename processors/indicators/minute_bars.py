@@ -5,11 +5,13 @@ trade; so equities, crypto and foreign exchange (no trades) read alike, and no b
 and each quote adds the mid as of its row. Minutes are aligned to the epoch; a minute without trade or quote makes no bar
 (as in charts); a bar is closed by the symbol's first row of a later minute, whatever its kind.
 
-Wilder's and exponential means never forget, so an oscillator is computed anew at each close from the last `BARS` closed
-bars alone, seeded as TA-Lib seeds at the oldest of them. Until there are as many, that is TA-Lib to the last digits; from
-then on the seed that TA-Lib still carries weighs less than 1e-12, and the bits depend on nothing older than `BARS` bars.
+Wilder's and exponential means never forget, so an oscillator is computed anew at each close from the last closed bars
+alone, as many as `bars_to_forget` says, seeded as TA-Lib seeds at the oldest of them. Until there are as many, that is
+TA-Lib to the last digits; from then on the seed that TA-Lib still carries weighs less than 1e-12, and the bits depend on
+nothing older.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,13 +20,29 @@ from numba import njit
 from numpy.typing import NDArray
 
 from processors.batch import NS, QUOTE, TRADE, Column, Integers
+from schemas.errors import IndicatorError
 
-BARS: Final = 400
-"""(13/14)**386 and (25/27)**374, what is left of the seeds of 14 and 26 bars, are below 1e-12."""
+FORGOTTEN: Final = 1e-12
 MINUTE_NS: Final = 60 * NS
 
 END: Final = 0
 COUNT: Final = 1
+
+
+def bars_to_forget(span: int) -> int:
+    """Bars after which the seed of an exponential mean over `span` bars weighs less than 1e-12: a Wilder mean's is 2 n - 1.
+
+    >>> bars_to_forget(2 * 14 - 1)
+    400
+    """
+    return span + math.ceil(math.log(FORGOTTEN) / math.log((span - 1) / (span + 1))) if span > 1 else 1
+
+
+def checked(window_m: int, at_least: int = 1) -> int:
+    """`window_m` itself, if a window can be that long."""
+    if window_m < at_least:
+        raise IndicatorError(f"window_m must be at least {at_least} (bars of one minute), was {window_m!r}")
+    return window_m
 
 
 @dataclass(slots=True)

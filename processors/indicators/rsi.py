@@ -8,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from processors.batch import Column, EventBatch
-from processors.indicators.minute_bars import BARS, MinuteBars, adds_price, keep, minute_ended
+from processors.indicators.minute_bars import MinuteBars, adds_price, bars_to_forget, checked, keep, minute_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Rsi:
     window_m: int
 
     def start(self, symbols: int) -> "RsiState":
-        return RsiState(self.window_m, MinuteBars.start(symbols, BARS), np.full(symbols, np.nan))
+        bars = bars_to_forget(2 * checked(self.window_m) - 1) + 1
+        return RsiState(self.window_m, MinuteBars.start(symbols, bars), np.full(symbols, np.nan))
 
 
 @dataclass(slots=True)
