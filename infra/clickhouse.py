@@ -179,7 +179,7 @@ def quoted(identifier: str) -> str:
 
 def quoted_column(name: str) -> str:
     """A column's name between backticks; a dot in it belongs to it."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+    return "`" + name.replace("\\", "\\\\").replace("`", "``") + "`"
 
 
 def plain(name: str, value: object) -> str | list[Any]:

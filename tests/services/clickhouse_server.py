@@ -58,7 +58,7 @@ class ClickHouseServer:
 
     @property
     def native_url(self) -> str:
-        return f"native://default@{HOST}:{self.tcp_port}/default"
+        return f"native://default@{HOST}:{self.tcp_port}"
 
     @property
     def http_url(self) -> str:

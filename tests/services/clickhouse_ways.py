@@ -20,6 +20,7 @@ NATIVE = pytest.param("native", marks=pytest.mark.embedded)
 DEBIAN = pytest.param("debian", marks=pytest.mark.clickhouse_server)
 CURRENT = pytest.mark.parametrize("way", [HTTP, NATIVE])
 EVERY = pytest.mark.parametrize("way", [HTTP, NATIVE, DEBIAN])
+DATABASE = "contract"
 SYNTAX_ERROR, UNKNOWN_TABLE, NO_SUCH_COLUMN, TYPE_MISMATCH, TOO_OLD = 62, 60, 16, 53, 48
 
 
@@ -58,7 +59,10 @@ def compression() -> str:
 
 @pytest.fixture
 def database(clickhouse_url: str, compression: str) -> Iterator[Database]:
-    made = connect(clickhouse_url, compression=compression, timeout_s=30)
+    first = connect(clickhouse_url)
+    first.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+    first.close()
+    made = connect(f"{clickhouse_url}/{DATABASE}", compression=compression, timeout_s=30)
     yield made
     made.close()
 

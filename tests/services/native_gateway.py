@@ -56,7 +56,7 @@ def native_gateway(http_port: int) -> Iterator[str]:
     with socketserver.ThreadingTCPServer((HOST, 0), Session) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
-            yield f"native://default@{HOST}:{server.server_address[1]}/default"
+            yield f"native://default@{HOST}:{server.server_address[1]}"
         finally:
             server.shutdown()
 
@@ -64,6 +64,7 @@ def native_gateway(http_port: int) -> Iterator[str]:
 class _Session(socketserver.StreamRequestHandler):
     upstream: int
     compressed = False
+    database = "default"
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
@@ -84,7 +85,7 @@ class _Session(socketserver.StreamRequestHandler):
         read_text(self.rfile)  # the client's name; then its version and revision
         _, _, revision = (read_varint(self.rfile) for _ in range(3))
         assert revision >= REVISION, f"the driver speaks revision {revision}, this gateway {REVISION} only"
-        _, _, _ = (read_text(self.rfile) for _ in range(3))  # database, user, password
+        self.database, _, _ = (str(read_text(self.rfile)) for _ in range(3))  # then user and password
         version = varint(26) + varint(9) + varint(REVISION)
         self.send(varint(SENDS_HELLO), text("ClickHouse"), version, text("UTC"), text("gateway"), varint(1))
         self.send(varint(0), struct.pack("<Q", 0))  # no password rules; nonce
@@ -132,7 +133,7 @@ class _Session(socketserver.StreamRequestHandler):
     def insert(self, table: str, names: str, settings: Mapping[str, str]) -> None:
         described = _Parsed(io.BytesIO(self.ask({}, f"DESCRIBE TABLE {table} FORMAT Native")), plain=True)
         types = dict(zip(*described.values[:2], strict=True))
-        wanted = [re.sub(r"\\(.)", r"\1", name) for name in re.findall(r"`((?:\\.|[^`\\])*)`", names)]
+        wanted = [name.replace("``", "`") for name in re.findall(r"`((?:``|[^`])*)`", names)]
         if missing := [name for name in wanted if name not in types]:
             raise _Refused("16", f"No such column {missing[0]} in table {table}")
         heads = [text(name) + text(types[name]) + b"\0" for name in wanted]
@@ -170,7 +171,7 @@ class _Session(socketserver.StreamRequestHandler):
         connection = http.client.HTTPConnection(HOST, self.upstream, timeout=60)
         try:
             payload = body.encode() if isinstance(body, str) else body
-            query = {**settings, "wait_end_of_query": "1"}
+            query = {"database": self.database, **settings, "wait_end_of_query": "1"}
             connection.request("POST", f"/?{urlencode(query)}", payload)
             reply = connection.getresponse()
             answer = reply.read()
