@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 # gpu instead of cpu on a machine with CUDA; never both, they own one import name
 EXTRAS ?= embedded,cpu,train
 BIN := .venv/bin
-KERNELS := $(shell find processors models -name '*.py')
+KERNELS := $(shell find processors models -name "*.py")
 
 .PHONY: up test check bench clean help
 
@@ -19,7 +19,7 @@ help: ## show the targets
 .venv/.kernels: .venv/.ready $(KERNELS)
 	@find processors models -name '*.nb[ic]' -delete
 	@echo "compiling the kernels, once"
-	$(BIN)/python -m processors.warm_up
+	$(BIN)/python -m infra.warm_up
 	@touch $@
 
 .venv/.tested: .venv/.ready

@@ -1,0 +1,44 @@
+"""`python -m infra.warm_up`: compiles every kernel, so that set-up pays for it and no first tick does."""
+
+from typing import Any
+
+import numpy as np
+
+from models.online import OnlineModel
+from models.onnx import narrowed
+from processors.batch import NS
+from processors.columns import LogStretch
+from processors.features import FEATURE_NAMES
+from processors.labels import LabelRule
+from processors.shard import FoldRules, Shard
+from schemas.events import Event, Heartbeat, NewsSignal, Quote, Trade
+
+
+def compile_all() -> None:
+    """Fold a minute of two symbols through everything; Numba then finds the machine code in its cache."""
+    rules = FoldRules(label=LabelRule(horizon_ns=NS, every_ns=NS), learn_every=8)
+    shard = Shard(0, OnlineModel(FEATURE_NAMES), None, rules=rules)
+    events = _minute()
+    at = np.arange(len(events))
+    nowhere = np.empty(0, np.int64)
+    shard.advance(LogStretch(events, [b""] * len(events), at, at, [], nowhere))
+    shard.advance(LogStretch([], [], nowhere, nowhere, [], nowhere))
+    narrowed(np.zeros((1, 1)))
+
+
+def _minute() -> list[Event]:
+    events: list[Event] = []
+    for second in range(1, 60):
+        at = 1_700_000_000 * NS + second * NS
+        events.append(Heartbeat(venue="V", seq=second, ts_event=at, ts_ingest=at))
+        for symbol in ("A", "B"):
+            told: dict[str, Any] = {"symbol": symbol, "venue": "V", "seq": second, "ts_event": at, "ts_ingest": at}
+            price = 10 + second % 7
+            events.append(Quote(**told, bid=price - 0.5, bid_size=1, ask=price + 0.5, ask_size=1))
+            events.append(Trade(**told, price=price, size=1))
+        events.append(NewsSignal(**(told | {"venue": "W"}), sentiment=0.5, item_id=str(second)))
+    return events
+
+
+if __name__ == "__main__":
+    compile_all()

@@ -1,0 +1,24 @@
+"""Services that tests start themselves, on free ports, and the recordings beside the checkout."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.services.apache_kafka import apache_kafka
+from tests.services.clickhouse_server import clickhouse_server
+
+__all__ = ["apache_kafka", "clickhouse_server"]
+
+
+def recordings() -> Path:
+    """Where the recordings lie: `TICKWIRE_TEST_DATA`, else `shared/data` beside the checkout."""
+    return Path(os.environ.get("TICKWIRE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    path = recordings()
+    if not path.is_dir():
+        pytest.skip(f"the recordings are not at {path}; name their place in TICKWIRE_TEST_DATA")
+    return path
