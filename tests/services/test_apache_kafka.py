@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicCollection, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.services.apache_kafka import ApacheKafka, kafka_cluster
@@ -61,8 +61,18 @@ def test_a_topic_made_anew_under_the_same_name_has_another_id(apache_kafka: Apac
     assert before == topic_id(apache_kafka.bootstrap, topic)
     admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap})
     admin.delete_topics([topic])[topic].result(10)
-    until("the topic being gone", lambda: topic not in admin.list_topics(timeout=5).topics, within_s=10)
-    admin.create_topics([NewTopic(topic, 1)])[topic].result(10)
+
+    def made_again() -> bool:
+        try:
+            admin.create_topics([NewTopic(topic, 1)])[topic].result(10)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+            return False  # still being deleted
+        return True
+
+    until("the topic being made again", made_again, within_s=20)
+    until("its leader being known", lambda: topic in admin.list_topics(timeout=5).topics, within_s=10)
     assert topic_id(apache_kafka.bootstrap, topic) != before
 
 
