@@ -1,6 +1,6 @@
 """OpenAPI 3.1 from the very types that are encoded: FastAPI describes the parameters, msgspec the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -8,24 +8,29 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from msgspec import Struct
 
-from api import answers
+from api import answers, examples
 from api.problems import KINDS, MEDIA_TYPE, ProblemDetails
 
-ANSWERS: Final[Sequence[type[Struct]]] = (
-    answers.Symbols, answers.LatestPrediction, answers.LatestFeatures, answers.Bars, answers.Alive, answers.Ready,
-    answers.Version, ProblemDetails,
-)  # fmt: skip
+EXAMPLES: Final[Mapping[type[Struct], object]] = {
+    answers.Symbols: examples.SYMBOLS,
+    answers.LatestPrediction: examples.PREDICTION,
+    answers.LatestFeatures: examples.FEATURES,
+    answers.Bars: examples.BARS,
+    answers.Alive: examples.ALIVE,
+    answers.Ready: examples.READY,
+    answers.Version: examples.VERSION,
+}
 _REF: Final = "#/components/schemas/{name}"
 DESCRIPTION: Final = """Scored market ticks. Latest values and closed bars are here; live updates are on the WebSocket
 `/v1/stream` (see the page `/`). Times are RFC 3339 in UTC with nine digits. Errors are `application/problem+json` (RFC
 9457); every `type` is a path of this server that explains itself."""
 
 
-def answered(answer: type[Struct], what: str, example: object, *problems: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: the answer with an example, and the problems it may have (keys of `KINDS`)."""
+def answered(answer: type[Struct], what: str, *problems: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: the answer, and the problems it may have (keys of `KINDS`)."""
     reference = {"$ref": _REF.format(name=answer.__name__)}
     found: dict[int | str, dict[str, Any]] = {
-        200: {"description": what, "content": {"application/json": {"schema": reference, "example": example}}}
+        200: {"description": what, "content": {"application/json": {"schema": reference}}}
     }
     for name in (*problems, "internal-error"):
         kind = KINDS[name]
@@ -49,7 +54,18 @@ def describe(app: FastAPI) -> dict[str, Any]:
             tags=app.openapi_tags,
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )
-        _, components = msgspec.json.schema_components(ANSWERS, ref_template=_REF)
+        _, components = msgspec.json.schema_components((*EXAMPLES, ProblemDetails), ref_template=_REF)
         document.setdefault("components", {})["schemas"] = components
+        _show_examples(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _show_examples(document: dict[str, Any]) -> None:
+    """FastAPI would leave every null out of them."""
+    by_reference = {_REF.format(name=answer.__name__): example for answer, example in EXAMPLES.items()}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            content = operation["responses"]["200"]["content"].get("application/json", {})
+            if content.get("schema", {}).get("$ref") in by_reference:
+                content["example"] = by_reference[content["schema"]["$ref"]]

@@ -7,7 +7,6 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from api import examples
 from api.answers import Bars, closed_bar
 from api.blocking import Blocking
 from api.cursor import from_cursor, to_cursor
@@ -47,7 +46,7 @@ def bar_routes(ports: Ports, newest: Newest) -> APIRouter:
     @router.get(
         "/bars/{symbol}", operation_id="listBars", summary="Closed bars of a symbol, ascending",
         responses=answered(
-            Bars, "A page; the header Link names the next one", examples.BARS,
+            Bars, "A page; the header Link names the next one",
             "unknown-symbol", "invalid-request", "backend-unavailable",
         ),
     )  # fmt: skip

@@ -6,7 +6,6 @@ import msgspec
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
-from api import examples
 from api.answers import Alive, FeedReport, Ready, Version
 from api.feed.hub import FeedHub
 from api.openapi import answered
@@ -33,7 +32,7 @@ def health_routes(ports: Ports, hub: FeedHub, version: str) -> APIRouter:
 
     @router.get(
         "/version", operation_id="getVersion", summary="What runs here",
-        responses=answered(Version, "Name, version and the feed's epoch", examples.VERSION),
+        responses=answered(Version, "Name, version and the feed's epoch"),
     )  # fmt: skip
     async def what_runs() -> Response:
         return _json(Version(name="tickwire", version=version, epoch=hub.epoch))
@@ -52,7 +51,7 @@ def health_routes(ports: Ports, hub: FeedHub, version: str) -> APIRouter:
 def _add_probes(router: APIRouter, readiness: Readiness, hub: FeedHub) -> None:
     @router.get(
         "/healthz", operation_id="getHealth", summary="Whether the process answers",
-        responses=answered(Alive, "It does", examples.ALIVE),
+        responses=answered(Alive, "It does"),
     )  # fmt: skip
     async def health() -> Response:
         return _json(Alive())
@@ -60,7 +59,7 @@ def _add_probes(router: APIRouter, readiness: Readiness, hub: FeedHub) -> None:
     @router.get(
         "/readyz", operation_id="getReadiness",
         summary="Whether we can serve: provider and models really used, lag, feeds",
-        responses=answered(Ready, "We can, with this", examples.READY, "not-ready"),
+        responses=answered(Ready, "We can, with this", "not-ready"),
     )  # fmt: skip
     async def ready() -> Response:
         report = await readiness.check()

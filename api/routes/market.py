@@ -6,7 +6,6 @@ import msgspec
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
-from api import examples
 from api.answers import LatestFeatures, LatestPrediction, Symbols, latest_features, latest_prediction
 from api.newest import Newest
 from api.openapi import answered
@@ -20,7 +19,7 @@ def market_routes(newest: Newest) -> APIRouter:
 
     @router.get(
         "/symbols", operation_id="listSymbols", summary="Every symbol that has a newest row",
-        responses=answered(Symbols, "All of them, sorted", examples.SYMBOLS, "backend-unavailable"),
+        responses=answered(Symbols, "All of them, sorted", "backend-unavailable"),
     )  # fmt: skip
     async def symbols() -> Response:
         return _json(Symbols(data=await newest.symbols()))
@@ -28,7 +27,7 @@ def market_routes(newest: Newest) -> APIRouter:
     @router.get(
         "/predictions/{symbol}", operation_id="getPrediction", summary="The newest scores of a symbol",
         responses=answered(
-            LatestPrediction, "Both models' scores and the market they are about", examples.PREDICTION,
+            LatestPrediction, "Both models' scores and the market they are about",
             "unknown-symbol", "invalid-request", "backend-unavailable",
         ),
     )  # fmt: skip
@@ -38,7 +37,7 @@ def market_routes(newest: Newest) -> APIRouter:
     @router.get(
         "/features/{symbol}", operation_id="getFeatures", summary="The newest features of a symbol, by name",
         responses=answered(
-            LatestFeatures, "Every feature; null until it is warm", examples.FEATURES,
+            LatestFeatures, "Every feature; null until it is warm",
             "unknown-symbol", "invalid-request", "backend-unavailable",
         ),
     )  # fmt: skip
