@@ -25,7 +25,7 @@ log = logging.getLogger("tickwire.clickhouse")
 
 def command(path: Path, port: int) -> list[str]:
     """The command line of this process for a data path and a port."""
-    return [sys.executable, "-m", "infra.embedded.clickhouse", "--path", str(path), "--port", str(port)]
+    return [sys.executable, "-P", "-m", "infra.embedded.clickhouse", "--path", str(path), "--port", str(port)]
 
 
 def answers(port: int) -> bool:

@@ -54,7 +54,10 @@ def answered(engine: Engine, query: HttpQuery, body: Iterator[bytes]) -> Iterato
         with _ran(engine, query, statement, data) as reply:
             yield reply
     except EngineError as error:
-        raise (_unknown_table(error, statement) if not engine.allow_outside else None) or error from error.__cause__
+        missing = None if engine.allow_outside else _unknown_table(error, statement)
+        if missing is None:
+            raise
+        raise missing from error
 
 
 @contextmanager

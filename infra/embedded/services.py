@@ -1,0 +1,103 @@
+"""Everything that `make up` needs from outside, as processes of this machine: Kafka, Redis, ClickHouse."""
+
+import os
+import sys
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import infra
+from infra.embedded import clickhouse
+from infra.embedded.broker import broker, log_id
+from infra.embedded.ports import HOST, free_port
+from infra.embedded.service import Service
+from infra.embedded.supervisor import Supervisor
+from infra.embedded.valkey import valkey
+
+KAFKA: Final = "kafka"
+REDIS: Final = "redis"
+CLICKHOUSE: Final = "clickhouse"
+ALL: Final = frozenset([KAFKA, REDIS, CLICKHOUSE])
+
+
+@dataclass(frozen=True)
+class WantedPorts:
+    """Ports of 127.0.0.1; where one is taken the next free one above is used, for 0 any."""
+
+    kafka: int = 9092
+    redis: int = 6379
+    clickhouse: int = 8123
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Where the embedded services listen; empty for one that was not asked for. `log_id`: the identity of Kafka's log."""
+
+    kafka: str = ""
+    redis_url: str = ""
+    clickhouse_url: str = ""
+    log_id: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return {
+            "kafka": self.kafka, "redis_url": self.redis_url, "clickhouse_url": self.clickhouse_url, "log_id": self.log_id,
+        }  # fmt: skip
+
+
+def start_embedded(supervisor: Supervisor, ports: WantedPorts | None = None, parts: Set[str] = ALL) -> Embedded:
+    """Start the parts under this supervisor, all at once; returns when every one answers in its own protocol.
+
+    They are first in its order, so that what is started later stops before them, and the broker stops last.
+    Raises ServiceFailed.
+    """
+    wanted = ports or WantedPorts()
+    directory = supervisor.directory
+    services: list[Service] = []
+    kafka = redis = url = log = ""
+    if KAFKA in parts:
+        port = free_port(wanted.kafka)
+        services.append(broker(directory / KAFKA, port))
+        kafka, log = f"{HOST}:{port}", log_id(directory / KAFKA)
+    if REDIS in parts:
+        port = free_port(wanted.redis)
+        services.append(valkey(directory / REDIS, port))
+        redis = f"redis://{HOST}:{port}/0"
+    if CLICKHOUSE in parts:
+        port = free_port(wanted.clickhouse)
+        services.append(clickhouse_service(directory / CLICKHOUSE, port))
+        url = f"http://{HOST}:{port}"
+    supervisor.start(*services)
+    embedded = Embedded(kafka, redis, url, log)
+    supervisor.publish(embedded.as_dict())
+    return embedded
+
+
+def clickhouse_service(data: Path, port: int) -> Service:
+    """The engine's process as a service; it sees nothing of our environment, where secrets may be."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(infra.__file__).parent.parent), *_path_entries()])
+    return Service(
+        CLICKHOUSE,
+        clickhouse.command(data, port),
+        lambda: clickhouse.answers(port),
+        stop_after=timedelta(seconds=clickhouse.STOP_WITHIN_S + 10),
+        cwd=data,
+        env=environment,
+        ports={"http": port},
+    )
+
+
+@contextmanager
+def embedded_services(directory: Path, ports: WantedPorts | None = None) -> Iterator[Embedded]:
+    """All three on a data directory, stopped behind the block; on ports that nobody else uses where none are given."""
+    with Supervisor(directory) as supervisor:
+        yield start_embedded(supervisor, ports or WantedPorts(0, 0, 0))
+
+
+def _path_entries() -> list[str]:
+    inherited = os.environ.get("PYTHONPATH", "")
+    return [entry for entry in inherited.split(os.pathsep) if entry and entry in sys.path]

@@ -1,0 +1,223 @@
+"""Starts services, watches them, starts them again when they die, and stops them in order."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias
+
+from infra.embedded.instance import Instance, RunningService, RunState, identity
+from infra.embedded.service import Process, Service, ServiceFailed, tail
+
+LOOK_EVERY_S: Final = 0.05
+ASK_READY_EVERY_S: Final = 0.005
+DEATHS: Final = 5
+DEATHS_WITHIN_S: Final = 30.0
+FIRST_BACKOFF_S: Final = 0.1
+LONGEST_BACKOFF_S: Final = 5.0
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Phase: TypeAlias = Literal["running", "waiting", "failed", "stopped"]
+
+log = logging.getLogger("tickwire.supervisor")
+
+
+@dataclass
+class Watched:
+    """A service and what became of it; `waiting` is the pause before it is started again."""
+
+    service: Service
+    log: Path
+    process: Process
+    phase: Phase = "running"
+    restarts: int = 0
+    restart_at: float = 0.0
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+class Supervisor:
+    """The services of one data directory; a context manager that leaves nothing running behind it.
+
+    Services stop in the reverse order of their start: start what holds data first, what writes last. One that dies is
+    started again, with a pause that doubles; one that dies 5 times in 30 s is given up. `on_event` is told each of this
+    in a sentence, from another thread.
+
+    Raises AlreadyRunning where another one holds `directory`.
+    """
+
+    def __init__(self, directory: Path, *, on_event: Callable[[str], None] = log.info) -> None:
+        self.directory = directory.resolve()
+        self._instance = Instance(self.directory)
+        self._on_event = on_event
+        self._services: list[Watched] = []
+        self._addresses: dict[str, str] = {}
+        self._asked: deque[tuple[Service, Future[Watched]]] = deque()
+        self._wake = threading.Event()
+        self._failed = threading.Event()
+        self._looking = threading.Lock()
+        self._stopping = False
+        self._ended = False
+        self._before: dict[int, Any] = {}
+        self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+        self._watcher.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *services: Service) -> None:
+        """Start these at once, and return when all of them are ready.
+
+        Raises ServiceFailed for one that is not ready in time or dies too often; the others keep running until `stop`.
+        """
+        begun = time.monotonic()
+        waiting = [self._ask(service) for service in services]
+        while waiting:
+            for watched in list(waiting):
+                if watched.phase == "failed":
+                    raise self._failure(watched)
+                if watched.phase == "running" and watched.service.ready():
+                    self._on_event(f"{watched.service.name} is ready after {time.monotonic() - begun:.2f} s")
+                    waiting.remove(watched)
+                elif time.monotonic() - begun > watched.service.ready_within.total_seconds():
+                    raise self._late(watched)
+            if waiting:
+                time.sleep(ASK_READY_EVERY_S)
+
+    def publish(self, addresses: Mapping[str, str]) -> None:
+        """Tell `run.json`, and with it every command on this directory, where clients connect."""
+        self._addresses.update(addresses)
+        self._write_state()
+
+    def services(self) -> tuple[Watched, ...]:
+        """What was started, in that order."""
+        return tuple(self._services)
+
+    def log_path(self, name: str) -> Path:
+        """Where a service of this name writes."""
+        return self.directory / "logs" / f"{name}.log"
+
+    def stop_on_signals(self) -> None:
+        """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, and nothing once `stop` has begun."""
+        for number in STOP_SIGNALS:
+            self._before[number] = signal.signal(number, self._interrupt)
+
+    def wait(self) -> None:
+        """Block until a signal comes (KeyboardInterrupt) or a service is given up (ServiceFailed)."""
+        while not self._failed.wait(1.0):
+            pass
+        raise self._failure(next(watched for watched in self._services if watched.phase == "failed"))
+
+    def stop(self) -> None:
+        """Stop everything, last started first; returns when nothing is left. A second call does nothing."""
+        self._stopping = True
+        with self._looking:  # the watching thread starts nothing from here on
+            if self._ended:
+                return
+            self._ended = True
+        for watched in reversed(self._services):
+            willing = watched.process.stop()
+            watched.phase = "stopped"
+            how = "stopped" if willing else f"did not stop within {watched.service.stop_after} and was killed"
+            self._on_event(f"{watched.service.name} {how}")
+        self._wake.set()
+        self._watcher.join()
+        self._instance.close()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._stopping:
+            raise KeyboardInterrupt
+
+    def _ask(self, service: Service) -> Watched:
+        """Have the watching thread start it: the kernel stops a child when the thread that started it ends."""
+        asked: Future[Watched] = Future()
+        self._asked.append((service, asked))
+        self._wake.set()
+        return asked.result()
+
+    def _watch(self) -> None:
+        while not (self._ended and all(watched.phase == "stopped" for watched in self._services)):
+            self._wake.wait(LOOK_EVERY_S)
+            self._wake.clear()
+            with self._looking:
+                self._look()
+
+    def _look(self) -> None:
+        while self._asked:
+            self._begin(*self._asked.popleft())
+        for watched in () if self._stopping else self._services:
+            self._look_at(watched)
+
+    def _begin(self, service: Service, asked: "Future[Watched]") -> None:
+        path = service.log_path or self.log_path(service.name)
+        try:
+            if self._stopping:
+                raise ServiceFailed(f"{service.name} cannot be started: everything is being stopped")
+            watched = Watched(service, path, Process(service, path))
+        except (OSError, ServiceFailed) as error:
+            asked.set_exception(error)
+            return
+        self._services.append(watched)
+        self._write_state()
+        asked.set_result(watched)
+
+    def _look_at(self, watched: Watched) -> None:
+        if watched.phase == "running" and (code := watched.process.exit_code()) is not None:
+            self._bury(watched, code)
+        elif watched.phase == "waiting" and time.monotonic() >= watched.restart_at:
+            watched.process = Process(watched.service, watched.log)
+            watched.restarts += 1
+            watched.phase = "running"
+            self._write_state()
+
+    def _bury(self, watched: Watched, code: int) -> None:
+        watched.process.sweep()
+        now = time.monotonic()
+        watched.deaths.append(now)
+        recent = sum(now - at <= DEATHS_WITHIN_S for at in watched.deaths)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        if recent >= DEATHS:
+            watched.phase = "failed"
+            self._failed.set()
+            self._on_event(str(self._failure(watched)))
+            return
+        pause = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (recent - 1))
+        watched.restart_at = now + pause
+        watched.phase = "waiting"
+        self._on_event(f"{watched.service.name} {how}; it is started again in {pause:g} s (log: {watched.log})")
+
+    def _failure(self, watched: Watched) -> ServiceFailed:
+        return ServiceFailed(
+            f"{watched.service.name} died {DEATHS} times within {DEATHS_WITHIN_S:g} s and is given up; "
+            f"its log {watched.log} ends:\n{tail(watched.log)}"
+        )
+
+    def _late(self, watched: Watched) -> ServiceFailed:
+        return ServiceFailed(
+            f"{watched.service.name} was not ready within {watched.service.ready_within.total_seconds():g} s; "
+            f"its log {watched.log} ends:\n{tail(watched.log)}"
+        )
+
+    def _write_state(self) -> None:
+        running = tuple(
+            RunningService(watched.service.name, watched.pid, identity(watched.pid), dict(watched.service.ports))
+            for watched in self._services
+        )
+        self._instance.write(RunState(pid=os.getpid(), services=running, addresses=dict(self._addresses)))
