@@ -152,15 +152,15 @@ def _limited(timeline: Iterator[tuple[int, Said]], options: PlayOptions) -> Iter
 def _pace(timeline: Iterator[tuple[int, Said]], outlet: "_Outlet", clock: Clock, speed: float) -> None:
     """Hand everything to the outlet when it is due: `speed` nanoseconds of the timeline pass in one of the clock."""
     begun: int | None = None
-    first = 0
-    due = math.inf if speed == math.inf else -math.inf
+    first, due = 0, math.inf if speed == math.inf else -1.0
     for at, item in timeline:
-        if at > due and not isinstance(item, DeadLetter):
-            if begun is None:
-                begun, first = clock.now_ns(), at
-            while at > (due := first + (clock.now_ns() - begun + SOON_NS) * speed):
+        if begun is None and not isinstance(item, DeadLetter):
+            begun, first = clock.now_ns(), at
+        if begun is not None and at - first > due:
+            while (wait := (at - first) / speed - (clock.now_ns() - begun)) > SOON_NS:
                 outlet.write()
-                clock.sleep((at - due) / speed / NS)
+                clock.sleep(wait / NS)
+            due = (clock.now_ns() - begun + SOON_NS) * speed
         outlet.add(item)
 
 

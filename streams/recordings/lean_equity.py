@@ -15,7 +15,7 @@ SCALE: Final = 10_000
 
 OPENING_PRINT: Final = 0x40
 CLOSING_PRINT: Final = 0x80
-DERIVATIVELY_PRICED: Final = 0x200
+CROSS: Final = 0x200000
 OFFICIAL_CLOSE: Final = 0x1000000
 OFFICIAL_OPEN: Final = 0x4000000
 
@@ -23,13 +23,14 @@ OFFICIAL_OPEN: Final = 0x4000000
 def counts_in_bars(flags: int) -> bool:
     """Whether LEAN's own minute bars count the volume of a trade with these sale conditions.
 
-    Found by comparing six symbol-days with those bars: the official open and close repeat shares that the auction has
-    printed already, and so do auction prints of an exchange that is not the listing one (marked derivatively priced).
-    Average-price and derivatively priced trades do count, though LEAN takes no open, high, low or close from them.
+    Found by comparing six symbol-days with those bars: the official open and close repeat shares that were printed
+    before, and so do auction prints that are marked as a cross (of an exchange that does not list the symbol).
+    Average-price, derivatively priced and out-of-sequence trades do count, though LEAN takes no open, high, low or
+    close from the first two, nor from intermarket sweeps, in regular hours.
     """
     if flags & (OFFICIAL_OPEN | OFFICIAL_CLOSE):
         return False
-    return not (flags & (OPENING_PRINT | CLOSING_PRINT) and flags & DERIVATIVELY_PRICED)
+    return not (flags & (OPENING_PRINT | CLOSING_PRINT) and flags & CROSS)
 
 
 class LeanTrades(LeanFile):

@@ -16,7 +16,12 @@ from schemas.errors import InputError
 BLOCK: Final = 1 << 20
 MAX_LINE: Final = 1 << 24
 Packing: TypeAlias = Literal["gzip", "zip", "parquet", "plain"]
-MAGIC: Final[dict[bytes, Packing]] = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"PAR1": "parquet"}
+MAGIC: Final[dict[bytes, Packing]] = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+    b"PAR1": "parquet",
+}
 SUFFIXES: Final[dict[str, Packing]] = {".gz": "gzip", ".zip": "zip", ".parquet": "parquet"}
 
 
