@@ -1,6 +1,7 @@
 """What REST answers with. Names are those of topics and tables; times are RFC 3339 with nine digits."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -138,4 +139,9 @@ _TIMES = frozenset({"ts_event", "ts_ingest", "start", "end"})
 
 def _same(answer: type[Struct], row: Struct) -> dict[str, Any]:
     """The fields that go over as they are."""
-    return {name: getattr(row, name) for name in answer.__struct_fields__ if name not in _TIMES}
+    return {name: getattr(row, name) for name in _names(answer)}
+
+
+@cache
+def _names(answer: type[Struct]) -> Sequence[str]:
+    return [name for name in answer.__struct_fields__ if name not in _TIMES]

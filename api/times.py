@@ -8,6 +8,7 @@ from schemas.events import MAX_NS
 
 NS: Final = 1_000_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH: Final = datetime(1970, 1, 1)
 _TIME: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2}))?", re.ASCII
 )
@@ -20,7 +21,7 @@ def to_rfc3339(ns: int) -> str:
     '2013-10-07T13:30:00.000000001Z'
     """
     seconds, rest = divmod(ns, NS)
-    return f"{_EPOCH + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+    return f"{(_NAIVE_EPOCH + timedelta(seconds=seconds)).isoformat()}.{rest:09}Z"
 
 
 def from_rfc3339(text: str) -> int:

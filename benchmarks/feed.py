@@ -5,6 +5,16 @@ this process has the clients, which decode every message. Latency: from the call
 in the client, over all clients; CLOCK_MONOTONIC is one clock for both processes.
 
     python -m benchmarks.feed --rate 10000 --clients 5 --seconds 10 --json
+
+Last numbers (2-core virtual machine, Linux 6, Python 3.11.7, other work at a load of about 1.5 beside it), 5 clients:
+
+| messages/s | p50 ms | p99 ms | p99.9 ms | max ms | messages a frame | conflated | cores for server and publisher |
+|---|---|---|---|---|---|---|---|
+| 1,000  | 0.4 | 2.8 | 4.7 | 7.7 | 5 | 0 | 0.06 |
+| 10,000 | 0.6 | 2.0 | 3.8 | 5.5 | 50 | 0 | 0.08 |
+
+On the same machine under a load of 13 the scheduler decides: p50 0.7, p99 165 ms, and clients that had no processor were
+conflated. At 100,000 messages/s five Python clients can't decode what comes; they are conflated, the server uses 0.3 cores.
 """
 
 import argparse
