@@ -14,18 +14,20 @@ from infra.embedded.answers import ACCESS_DENIED, SYNTAX_ERROR, EngineError
 from infra.embedded.tokens import LexicalError, Token, tokens
 
 OUTSIDE_FAMILIES: Final = (
-    "azure", "bigquery", "catboost", "cluster", "cosn", "deltalake", "executable", "gcs", "hdfs", "hudi",
-    "iceberg", "jdbc", "materializedpostgresql", "mongodb", "mysql", "odbc", "oss", "paimon",
-    "postgresql", "prometheus", "python", "remote", "s3", "sqlite", "ytsaurus",
+    "azure", "bigquery", "catboost", "cluster", "cosn", "deltalake", "executable", "gcs", "hdfs", "hudi", "iceberg",
+    "jdbc", "materializedpostgresql", "mongodb", "mysql", "odbc", "oss", "paimon",
+    "postgresql", "prometheus", "python", "remote", "replicated", "s3", "sqlite", "ytsaurus",
 )  # fmt: skip
 """Table functions, table engines and database engines that begin so, whatever follows."""
 OUTSIDE: Final = frozenset(
     [
         "arrowflight", "arrowstream", "backup", "datalakecatalog", "disk", "distributed", "embeddedrocksdb", "eval",
         "filecluster", "filelog", "filesystem", "hive", "kafka", "keepermap", "nats", "queryrunner", "rabbitmq", "redis",
-        "replicated", "url", "urlcluster",
+        "url", "urlcluster",
     ]
 )  # fmt: skip
+HARMLESS: Final = frozenset(["icebergbucket", "iceberghash", "icebergtruncate"])
+"""Functions of values whose names begin like the others'."""
 EXPRESSIONS_IN_TEXT: Final = ("additional_table_filters", "additional_result_filter", "parallel_replicas_custom_key")
 """Settings whose text the engine parses and runs as an expression."""
 
@@ -68,7 +70,7 @@ def _refuse_in_text(setting: str, text: str) -> None:
 
 
 def _is_outside(name: str) -> bool:
-    return name in OUTSIDE or name.startswith(OUTSIDE_FAMILIES)
+    return name in OUTSIDE or (name.startswith(OUTSIDE_FAMILIES) and name not in HARMLESS)
 
 
 def _refuse_escaped_name(token: Token) -> None:

@@ -40,16 +40,18 @@ class LexicalError(ValueError):
 _CURLY_QUOTES: Final = ("\xe2\x80\x9c", "\xe2\x80\x9d")  # “ and ” in UTF-8, read as latin-1
 _LEXER: Final = re.compile(
     r"""
-      (?P<space>   [\s\0]+ | (?:--|//)[^\n]* | \#[ !][^\n]* | /\*.*?\*/ )
+      (?P<space>   [\s\0]+ | (?:--|//)[^\n]* | \#[ !][^\n]* )
+    | (?P<comment> /\* )
     | (?P<string>  '(?:[^'\\]|\\.|'')*' | \xe2\x80\x98.*?\xe2\x80\x99 | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
     | (?P<quoted>  "(?:[^"\\]|\\.|"")*" | `(?:[^`\\]|\\.|``)*` | \xe2\x80\x9c.*?\xe2\x80\x9d )
     | (?P<word>    [A-Za-z_$][A-Za-z0-9_$]* )
     | (?P<number>  [0-9]+ )
-    | (?P<open>    ['"`] | /\* | \xe2\x80[\x98\x9c] )
+    | (?P<open>    ['"`] | \xe2\x80[\x98\x9c] )
     | (?P<sign>    . )
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
+_COMMENT_MARK: Final = re.compile(r"/\*|\*/")
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -57,9 +59,26 @@ def tokens(text: str) -> Iterator[Token]:
 
     Raises LexicalError for a quote or a comment that never ends.
     """
-    for match in _LEXER.finditer(text):
-        kind = match.lastgroup
-        if kind == "open":
-            raise LexicalError(f"{match.group()} at position {match.start() + 1} is never closed", match.start())
-        if kind != "space":
+    position = 0
+    while match := _LEXER.match(text, position):
+        kind, position = match.lastgroup, match.end()
+        if kind == "comment":
+            position = _end_of_comment(text, match.start())
+        elif kind == "open":
+            raise _never_closed(match.group(), match.start())
+        elif kind != "space":
             yield Token(cast(Kind, kind), match.group(), match.start(), match.end())
+
+
+def _end_of_comment(text: str, start: int) -> int:
+    """Comments nest: each `/*` inside wants its own `*/`."""
+    depth = 0
+    for mark in _COMMENT_MARK.finditer(text, start):
+        depth += 1 if mark.group() == "/*" else -1
+        if depth == 0:
+            return mark.end()
+    raise _never_closed("/*", start)
+
+
+def _never_closed(what: str, position: int) -> LexicalError:
+    return LexicalError(f"{what} at position {position + 1} is never closed", position)
