@@ -1,40 +1,17 @@
-"""Finding the services that `tickwire up` runs in a directory, so that other commands can talk to them."""
+"""Finding the services that `tickwire up` runs on a directory, so that other commands can talk to them."""
 
-import json
-import os
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
+from infra.embedded.instance import read_run_state
 from infra.settings import Settings
 from schemas.errors import SettingsError
 
-FILE: Final = "instance.json"
 
-
-def publish(settings: Settings, addresses: dict[str, Any]) -> None:
-    """Leave the addresses for other commands."""
-    path = settings.data / FILE
-    scratch = path.with_suffix(".new")
-    scratch.write_text(json.dumps({"pid": os.getpid(), **addresses}, indent=1))
-    scratch.rename(path)
-
-
-def withdraw(settings: Settings) -> None:
-    """They are no longer true."""
-    (settings.data / FILE).unlink(missing_ok=True)
-
-
-def running(settings: Settings) -> dict[str, Any] | None:
+def running(settings: Settings) -> Mapping[str, str] | None:
     """Addresses of the instance that runs on this directory; None where none does."""
-    path: Path = settings.data / FILE
-    if not path.exists():
-        return None
-    addresses: dict[str, Any] = json.loads(path.read_text())
-    try:
-        os.kill(int(addresses["pid"]), 0)
-    except ProcessLookupError:
-        return None
-    return addresses
+    state = read_run_state(settings.data.resolve())
+    return state.addresses if state is not None and "api_port" in state.addresses else None
 
 
 def attached(settings: Settings) -> Settings:
@@ -51,18 +28,18 @@ def attached(settings: Settings) -> Settings:
     return at(settings, found)
 
 
-def at(settings: Settings, addresses: dict[str, Any]) -> Settings:
+def at(settings: Settings, addresses: Mapping[str, str]) -> Settings:
     """The settings with these addresses where they name none."""
     kafka: dict[str, Any] = {}
     if not settings.kafka.bootstrap:
         kafka = {"bootstrap": addresses["kafka"], "log_id": addresses["log_id"]}
     given: dict[str, dict[str, Any]] = {"kafka": kafka, "clickhouse": {}, "redis": {}, "api": {}}
     if not settings.clickhouse.url.get_secret_value():
-        given["clickhouse"]["url"] = addresses["clickhouse"]
+        given["clickhouse"]["url"] = addresses["clickhouse_url"]
     if not settings.redis.url.get_secret_value():
-        given["redis"]["url"] = addresses["redis"]
-    if addresses.get("api_port"):
-        given["api"]["port"] = addresses["api_port"]
+        given["redis"]["url"] = addresses["redis_url"]
+    if "api_port" in addresses:
+        given["api"]["port"] = int(addresses["api_port"])
     tree = settings.model_dump()
     for section, values in given.items():
         tree[section] |= values

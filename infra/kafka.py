@@ -286,3 +286,19 @@ def follow(kafka: Kafka, topics: Sequence[str]) -> Consumer:
         [TopicPartition(topic, partition, OFFSET_END) for topic in topics for partition in range(kafka.partitions)]
     )
     return consumer
+
+
+def newest_event(kafka: Kafka, partition: int = 0) -> int | None:
+    """Event time of the newest record of a partition of the log; None where it has none that can be read."""
+    consumer = Consumer({**client_config(kafka), **READER})
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(EVENTS.name, partition), timeout=ANSWER_S)
+        if low == high:
+            return None
+        consumer.assign([TopicPartition(EVENTS.name, partition, high - 1)])
+        message = consumer.poll(ANSWER_S)
+        if message is None or message.error() is not None or message.value() is None:
+            return None
+        return int(EVENTS.decode(message.value()).ts_event)
+    finally:
+        consumer.close()

@@ -108,14 +108,15 @@ def run_sim(
     run_live(exchange, writer, writer, WallClock(), telemetry, stop=stop)
 
 
-def collect(settings: Settings, kind: str) -> None:
+def collect(settings: Settings, kind: str, history_s: float) -> None:
     """Listen to a source until told to stop."""
     configure_logging(settings.logging.level, json=settings.logging.json_lines)
     settings = attached(settings)
     create_topics(settings.kafka)
     stop, telemetry = stopping(), Telemetry()
     if kind == "sim":
-        run_sim(settings, settings.source.sim_rate, settings.source.sim_seed, time.time_ns(), telemetry, stop)
+        start_ns = time.time_ns() - round(history_s * NS)
+        run_sim(settings, settings.source.sim_rate, settings.source.sim_seed, start_ns, telemetry, stop)
     elif kind == "coinbase":
         run_coinbase(settings, telemetry, stop)
     else:

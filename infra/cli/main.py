@@ -138,12 +138,15 @@ def bench(
 
 
 @app.command(rich_help_panel="Processes")
-def collect(source: Annotated[str, typer.Option(help="sim or coinbase.")] = "") -> None:
+def collect(
+    source: Annotated[str, typer.Option(help="sim or coinbase.")] = "",
+    history: Annotated[float, typer.Option(help="Seconds that the simulator says first, at full speed.", min=0)] = 0,
+) -> None:
     """Listen to a source and write what it says to the events log."""
     from infra.cli.inputs import collect as run  # noqa: PLC0415
 
     found = _settings()
-    run(found, source or found.source.kind)
+    run(found, source or found.source.kind, history)
 
 
 @app.command(rich_help_panel="Processes")
@@ -153,11 +156,12 @@ def score(
     ] = "",
     group: Annotated[str, typer.Option(help="Name of this process's state and status.")] = "0",
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics on loopback; 0 for none.")] = 0,
+    wait_for_model: Annotated[float, typer.Option(help="Seconds to wait for a first ONNX model.", min=0)] = 0,
 ) -> None:
     """Fold, score and store what is on the log."""
     from infra.cli.processes import score as run  # noqa: PLC0415
 
-    run(_settings(), partitions, group, metrics_port)
+    run(_settings(), partitions, group, metrics_port, wait_for_model)
 
 
 @app.command(rich_help_panel="Processes")

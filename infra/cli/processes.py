@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -11,13 +13,15 @@ from infra.logs import configure_logging
 from infra.settings import Settings
 from schemas.errors import SettingsError
 
+NO_MODEL_YET: Final = "none-yet"
+
 
 def _ready(settings: Settings) -> Settings:
     configure_logging(settings.logging.level, json=settings.logging.json_lines)
     return attached(settings)
 
 
-def score(settings: Settings, partitions: str, group: str, metrics_port: int) -> None:
+def score(settings: Settings, partitions: str, group: str, metrics_port: int, wait_for_model_s: float) -> None:
     """Fold and score until told to stop."""
     from infra.kafka import create_topics  # noqa: PLC0415
     from infra.score import run  # noqa: PLC0415
@@ -27,7 +31,17 @@ def score(settings: Settings, partitions: str, group: str, metrics_port: int) ->
     if metrics_port:
         serve_metrics(telemetry, metrics_port)
     create_topics(settings.kafka)
+    _await_model(settings, wait_for_model_s)
     run(settings, _partitions(partitions) or None, telemetry=telemetry, group=group)
+
+
+def _await_model(settings: Settings, within_s: float) -> None:
+    """Return once a model is there, or it is said that there will be none yet, or the time is over."""
+    from infra.composition import model_path  # noqa: PLC0415
+
+    path, deadline = model_path(settings), time.monotonic() + within_s
+    while not path.exists() and not path.with_name(NO_MODEL_YET).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _partitions(text: str) -> tuple[int, ...]:
@@ -43,10 +57,15 @@ def _partitions(text: str) -> tuple[int, ...]:
 
 def news(settings: Settings) -> None:
     """Score raw news until told to stop."""
+    from infra.composition import WallClock  # noqa: PLC0415
+    from infra.telemetry import Telemetry  # noqa: PLC0415
+    from models.sentiment import LexiconSentiment  # noqa: PLC0415
     from streams.agents.news import build_app, run  # noqa: PLC0415
 
     settings = _ready(settings)
-    run(build_app(settings.kafka.bootstrap, settings.data / "faust", settings.kafka.partitions))
+    brokers, datadir = settings.kafka.bootstrap.split(","), settings.data / "faust"
+    partitions = settings.kafka.partitions
+    run(build_app(brokers, datadir, LexiconSentiment(), WallClock(), Telemetry(), partitions=partitions))
 
 
 def api(settings: Settings) -> None:

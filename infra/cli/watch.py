@@ -36,18 +36,18 @@ class Screen:
     lag: int | None = None
     gaps: int = 0
 
-    def hear(self, frame: dict[str, Any]) -> None:
-        """One frame of the feed."""
-        kind = frame.get("type")
-        if kind == "gap":
-            self.gaps += 1
-        row = frame.get("d")
-        if kind == "prediction" and isinstance(row, dict):
-            self.rows[row["symbol"]] = row
-            if not frame.get("snapshot"):
-                now = time.time()
-                self.heard.append(now)
-                self.latencies.append(now - row["ts_ingest"] / 1e9)
+    def hear(self, frame: list[dict[str, Any]]) -> None:
+        """One frame of the feed: a list of messages."""
+        now = time.time()
+        for message in frame:
+            kind, row = message.get("type"), message.get("d")
+            if kind == "gap":
+                self.gaps += 1
+            elif kind == "prediction" and isinstance(row, dict):
+                self.rows[row["symbol"]] = row
+                if not message.get("snapshot"):
+                    self.heard.append(now)
+                    self.latencies.append(now - row["ts_ingest"] / 1e9)
 
     def rate(self) -> float:
         """Updates per second over the last five."""
@@ -147,9 +147,7 @@ def _follow(feed: ClientConnection, rest: httpx2.Client, screen: Screen, *, unti
 
 
 def _ask(rest: httpx2.Client, screen: Screen) -> None:
-    ready = rest.get("/readyz").json()
-    lag = ready.get("lag")
-    screen.lag = sum(lag.values()) if isinstance(lag, dict) else lag
+    screen.lag = rest.get("/readyz").json().get("lag")
     for name in list(screen.rows):
         answer = rest.get(f"/v1/features/{name}")
         if answer.status_code == httpx2.codes.OK:

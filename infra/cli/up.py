@@ -1,0 +1,205 @@
+"""`tickwire up`: everything on one machine, with progress, and nothing left behind."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx2
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table as Grid
+
+from infra.cli.processes import NO_MODEL_YET
+from infra.embedded.ports import free_port
+from infra.embedded.service import Service
+from infra.embedded.services import ALL, CLICKHOUSE, KAFKA, REDIS, Embedded, WantedPorts, start_embedded
+from infra.embedded.supervisor import Supervisor
+from infra.instance import at, environment
+from infra.settings import Settings
+from schemas.errors import BackendError, ModelError, SettingsError, TrainingError
+
+NEXT: Final = """
+[bold]Next[/bold], in another terminal of this folder:
+  .venv/bin/tickwire watch                        both models' scores as they move
+  .venv/bin/tickwire sql                          the tables, and queries to paste
+  curl {api}/v1/predictions/{symbol}
+  .venv/bin/tickwire play PATH --speed 10         a recording of yours
+  .venv/bin/tickwire doctor                       what works here, and what does not
+Ctrl-C stops everything.
+"""
+HISTORY_WITHIN_S: Final = 120.0
+CAUGHT_UP_NS: Final = 3_000_000_000
+
+
+def run(settings: Settings, kind: str, *, fresh: bool) -> int:
+    """Start, tell, wait; 0 after Ctrl-C."""
+    if kind not in {"auto", "sim", "coinbase", "none"}:
+        raise SettingsError(f"--source: expected auto, sim, coinbase or none, was {kind!r}")
+    console = Console(stderr=True)
+    if fresh and settings.data.exists():
+        shutil.rmtree(settings.data)
+    with Supervisor(settings.data, on_event=lambda what: console.log(what) if shown else None) as supervisor:
+        shown: list[bool] = []
+        supervisor.stop_on_signals()
+        try:
+            _Start(settings, supervisor, console).everything(kind)
+            shown.append(True)
+            supervisor.wait()
+        except KeyboardInterrupt:
+            console.print("\nstopping: writers first, the broker last")
+    return 0
+
+
+class _Start:
+    def __init__(self, settings: Settings, supervisor: Supervisor, console: Console) -> None:
+        self.settings, self.supervisor, self.console = settings, supervisor, console
+        self.began = time.monotonic()
+
+    def everything(self, kind: str) -> None:
+        """Services, history and a first model if there is none, then the processes."""
+        embedded = self._services()
+        self.settings = at(self.settings, embedded.as_dict() | {"api_port": str(free_port(self.settings.api.port))})
+        services_s = time.monotonic() - self.began
+        kind, why = self._source(kind)
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            self._processes(kind, bar)
+        self.supervisor.publish(
+            {
+                "kafka": self.settings.kafka.bootstrap, "log_id": self.settings.kafka.log_id,
+                "clickhouse_url": self.settings.clickhouse.url.get_secret_value(),
+                "redis_url": self.settings.redis.url.get_secret_value(), "api_port": str(self.settings.api.port),
+            }
+        )  # fmt: skip
+        self._tell(f"{kind}: {why}", services_s)
+
+    def _services(self) -> Embedded:
+        """The embedded ones that no setting replaces by a real server."""
+        s = self.settings
+        given = {
+            KAFKA: s.kafka.bootstrap, REDIS: s.redis.url.get_secret_value(),
+            CLICKHOUSE: s.clickhouse.url.get_secret_value(),
+        }  # fmt: skip
+        parts = ALL - {name for name, address in given.items() if address}
+        return start_embedded(self.supervisor, WantedPorts(s.kafka.port, s.redis.port, s.clickhouse.port), parts)
+
+    def _source(self, kind: str) -> tuple[str, str]:
+        """What is listened to, and why."""
+        if kind != "auto":
+            return kind, "as asked for"
+        from streams.collectors.backfill import reachable  # noqa: PLC0415
+
+        if reachable(self.settings.source.coinbase_rest, 3.0):
+            return "coinbase", "Coinbase Exchange answers"
+        return "sim", "Coinbase Exchange does not answer within 3 s, so the market is simulated"
+
+    def _processes(self, kind: str, bar: Progress) -> None:
+        from infra.composition import load_model  # noqa: PLC0415
+        from infra.kafka import create_topics  # noqa: PLC0415
+
+        create_topics(self.settings.kafka)
+        self.supervisor.start(self._process("api", ready=self._answers("/healthz")), self._process("news"))
+        try:
+            trained = load_model(self.settings) is not None
+        except ModelError as error:
+            self.console.print(f"[yellow]the model at hand is not used: {error}; a new one is trained[/yellow]")
+            trained = False
+        history = 0.0 if trained else self.settings.models.history.total_seconds()
+        if kind != "none":
+            self.supervisor.start(self._process("collect", "--source", kind, "--history", f"{history:g}"))
+        waiting = [] if trained else ["--wait-for-model", "180"]
+        score = self._process("score", *waiting, ready=self._answers("/readyz") if trained or kind != "none" else None)
+        if trained or kind == "none":
+            self.supervisor.start(score)
+            return
+        early = self._process("score", *waiting)
+        self.supervisor.start(early)
+        self._train(bar)
+        self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
+
+    def _train(self, bar: Progress) -> None:
+        """Wait for the history, fold it, train the first model."""
+        from infra.training import train_from_log  # noqa: PLC0415
+
+        task = bar.add_task("history is written to the log", total=None)
+        self._until(self._caught_up, HISTORY_WITHIN_S, "the history was not written")
+        try:
+            train_from_log(
+                self.settings, lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+            )
+        except TrainingError as error:
+            from infra.composition import model_path  # noqa: PLC0415
+
+            no_model = model_path(self.settings).with_name(NO_MODEL_YET)
+            no_model.parent.mkdir(parents=True, exist_ok=True)
+            no_model.touch()
+            self.console.print(
+                f"[yellow]no ONNX model yet: {error}. The online model scores alone; run `tickwire train` "
+                "when there is more history, then start again[/yellow]"
+            )
+
+    def _caught_up(self) -> bool:
+        from infra.kafka import newest_event  # noqa: PLC0415
+
+        newest = newest_event(self.settings.kafka)
+        return newest is not None and newest > time.time_ns() - CAUGHT_UP_NS
+
+    def _process(self, name: str, *arguments: str, ready: Callable[[], bool] | None = None) -> Service:
+        import os  # noqa: PLC0415
+
+        return Service(
+            name=name,
+            command=[sys.executable, "-m", "infra.cli", name, *arguments],
+            ready=ready or (lambda: True),
+            env={**os.environ, **environment(self.settings)},
+        )
+
+    def _answers(self, path: str) -> Callable[[], bool]:
+        url = f"http://{self.settings.api.host}:{self.settings.api.port}{path}"
+
+        def ready() -> bool:
+            try:
+                return httpx2.get(url, timeout=2).status_code == httpx2.codes.OK
+            except httpx2.TransportError:
+                return False
+
+        return ready
+
+    @staticmethod
+    def _until(ready: Callable[[], bool], within_s: float, otherwise: str) -> None:
+        deadline = time.monotonic() + within_s
+        while not ready():
+            if time.monotonic() > deadline:
+                raise BackendError(f"{otherwise} within {within_s:.0f} s; see the logs under the data directory")
+            time.sleep(0.05)
+
+    def _tell(self, source: str, services_s: float) -> None:
+        s, api = self.settings, f"http://{self.settings.api.host}:{self.settings.api.port}"
+        grid = Grid("service", "where", "pid", header_style="bold", title="tickwire")
+        pids = {watched.service.name: str(watched.pid) for watched in self.supervisor.services()}
+        for name, where in (
+            ("kafka", s.kafka.bootstrap), ("redis", _bare(s.redis.url.get_secret_value())),
+            ("clickhouse", _bare(s.clickhouse.url.get_secret_value())), ("score", "Bytewax: fold, score, store"),
+            ("news", "Faust: news into signals"), ("collect", source), ("api", api),
+            ("feed", f"ws://{s.api.host}:{s.api.port}/v1/stream"), ("page", f"{api}/"), ("metrics", f"{api}/metrics"),
+        ):  # fmt: skip
+            grid.add_row(name, where, pids.get(name, ""))
+        out = Console()
+        out.print(grid)
+        ready: dict[str, Any] = httpx2.get(f"{api}/readyz", timeout=5).json()
+        symbols = httpx2.get(f"{api}/v1/symbols", timeout=5).json().get("data") or ["SYMBOL"]
+        for score in ready.get("scores", []):
+            models = ", ".join(f"{name} {id_}" for name, id_ in score["models"].items())
+            out.print(f"models: {models}; ONNX on {score['provider'] or 'nothing yet'}; logs in {s.data / 'logs'}")
+        out.print(
+            f"services up after {services_s:.1f} s, both models scoring after {time.monotonic() - self.began:.1f} s"
+        )
+        out.print(NEXT.format(api=api, symbol=symbols[0]))
+
+
+def _bare(url: str) -> str:
+    """Without user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
