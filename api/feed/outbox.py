@@ -38,7 +38,9 @@ class Outbox:
         self.closing: int | None = None
         """The code to close with once everything has been sent."""
         self.conflated = 0
-        """Messages skipped for newer ones."""
+        """Messages skipped for newer ones, since somebody looked."""
+        self.gaps = 0
+        """Gap messages sent, since somebody looked."""
 
     @property
     def chars(self) -> int:
@@ -147,4 +149,5 @@ class Outbox:
                 channel=stream.channel.name, symbol=stream.symbol, first=first, last=stream.seq, reason="slow_client"
             )
             parts.append(encode(gap))
+            self.gaps += 1
             size += len(parts[-1])

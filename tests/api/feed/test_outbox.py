@@ -15,15 +15,15 @@ from api.feed.stream import Stream
 SMALL = FeedLimits(frame_chars=1_000, behind_chars=1_000, queue_chars=2_000)
 
 
-def messages(outbox: Outbox, now: float = 0.0) -> list[dict[str, Any]]:
+def messages(outbox: Outbox, now: float = 0.0) -> list[Any]:
     """One frame, decoded."""
     frame = outbox.take(now)
     return [] if frame is None else msgspec.json.decode(frame)
 
 
-def everything(outbox: Outbox, now: float = 0.0) -> list[dict[str, Any]]:
+def everything(outbox: Outbox, now: float = 0.0) -> list[Any]:
     """Frames until there is nothing more."""
-    found: list[dict[str, Any]] = []
+    found: list[Any] = []
     while frame := messages(outbox, now):
         found += frame
     return found

@@ -152,6 +152,7 @@ def test_a_reader_too_slow_for_bars_is_told_its_gap_and_closed() -> None:
 
     with serving(of) as (address, _):
         asyncio.run(conversation(address))
+    assert b'tickwire_feed_gaps_total{reason="slow_client"} 1.0' in of.telemetry.exposition()
 
 
 def test_a_reader_too_slow_for_predictions_gets_fewer_but_the_newest() -> None:
