@@ -1,7 +1,10 @@
 """The API process: REST and feed over Redis, ClickHouse and our topics."""
 
+import os
+import signal
 import threading
 from importlib.metadata import version
+from typing import Any
 
 import redis
 import structlog
@@ -58,18 +61,27 @@ def run(settings: Settings) -> None:
 
 
 def _feed(settings: Settings, hub: FeedHub, stop: threading.Event) -> None:
-    """Everything that our topics say from now on, into the hub."""
+    """Everything that our topics say from now on, into the hub. A feed that broke ends the process: it is started again."""
     consumer = follow(settings.kafka, list(CHANNEL_OF_TOPIC))
     try:
         while not stop.is_set():
-            messages = consumer.consume(MOST, WAIT_S)
-            good = [message for message in messages if message.error() is None]
-            for message in messages:
-                if message.error() is not None:
-                    structlog.get_logger().warning("feed", reason=message.error().str())
-            if good:
-                hub.publish_many(
-                    [(CHANNEL_OF_TOPIC[message.topic()], message.key().decode(), message.value()) for message in good]
-                )
+            hub.publish_many(_topical(consumer.consume(MOST, WAIT_S)))
+    except BaseException:
+        structlog.get_logger().exception("the feed broke")
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
     finally:
         consumer.close()
+
+
+def _topical(messages: list[Any]) -> list[tuple[str, str, bytes]]:
+    """(channel, symbol, JSON) of what can be handed on; the rest is told."""
+    topical = []
+    for message in messages:
+        if message.error() is not None:
+            structlog.get_logger().warning("feed", reason=message.error().str())
+        elif message.key() is None or message.value() is None:
+            structlog.get_logger().warning("feed", reason="a record without key or value", topic=message.topic())
+        else:
+            topical.append((CHANNEL_OF_TOPIC[message.topic()], message.key().decode(), message.value()))
+    return topical

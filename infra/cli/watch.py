@@ -40,12 +40,13 @@ class Screen:
         """One frame of the feed: a list of messages."""
         now = time.time()
         for message in frame:
-            kind, row = message.get("type"), message.get("d")
+            kind = message["type"]
             if kind == "gap":
                 self.gaps += 1
-            elif kind == "prediction" and isinstance(row, dict):
+            elif kind in {"snapshot", "update"} and message["channel"] == "predictions":
+                row = message["data"]
                 self.rows[row["symbol"]] = row
-                if not message.get("snapshot"):
+                if kind == "update":
                     self.heard.append(now)
                     self.latencies.append(now - row["ts_ingest"] / 1e9)
 
@@ -147,7 +148,7 @@ def _follow(feed: ClientConnection, rest: httpx2.Client, screen: Screen, *, unti
 
 
 def _ask(rest: httpx2.Client, screen: Screen) -> None:
-    screen.lag = rest.get("/readyz").json().get("lag")
+    screen.lag = rest.get("/readyz").json().get("lag")  # a problem has none
     for name in list(screen.rows):
         answer = rest.get(f"/v1/features/{name}")
         if answer.status_code == httpx2.codes.OK:
