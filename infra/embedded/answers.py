@@ -56,7 +56,8 @@ _CONTENT_TYPES: Final[tuple[tuple[str, str], ...]] = (
     ("orc", "application/octet-stream"),
 )
 _CODE: Final = re.compile(r"Code: (\d+)\.")
-_REPEATED: Final = re.compile(r"^(Code: \d+\. DB::(?:Errno)?Exception: )(?=Code: \d+\.)")
+_REPEATED_HEAD: Final = re.compile(r"^(?:Code: \d+\. DB::\w+: )+(?=Code: \d+\.)")
+_REPEATED_TAIL: Final = re.compile(r"(?<=\))(?:\. \([A-Z_0-9]+\)(?: \(version [^)]+\))?)+\Z")
 _NAMED: Final = re.compile(r"\([A-Z_0-9]+\)")
 
 
@@ -75,7 +76,7 @@ class EngineError(Exception):
         found = _CODE.search(text)
         if found is None:
             return cls(UNKNOWN_EXCEPTION, text)
-        return cls(int(found.group(1)), _REPEATED.sub("", text[found.start() :]))
+        return cls(int(found.group(1)), _once(text[found.start() :]))
 
     def text(self, version: str) -> str:
         """The message as a server puts it into a response, with its version at the end."""
@@ -98,3 +99,8 @@ def content_type(output_format: str) -> str:
     """The Content-Type of a format by ClickHouse's name for it."""
     name = output_format.lower()
     return next((kind for prefix, kind in _CONTENT_TYPES if name.startswith(prefix)), "text/plain; charset=UTF-8")
+
+
+def _once(text: str) -> str:
+    """The engine wraps an error in itself; a server says it once."""
+    return _REPEATED_TAIL.sub("", _REPEATED_HEAD.sub("", text.strip()))

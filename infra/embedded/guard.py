@@ -28,6 +28,8 @@ OUTSIDE: Final = frozenset(
 )  # fmt: skip
 HARMLESS: Final = frozenset(["icebergbucket", "iceberghash", "icebergtruncate"])
 """Functions of values whose names begin like the others'."""
+BEFORE_A_NAME: Final = frozenset([".", "into", "exists"])
+"""What stands behind one of these is a table, with its columns in parentheses."""
 EXPRESSIONS_IN_TEXT: Final = ("additional_table_filters", "additional_result_filter", "parallel_replicas_custom_key")
 """Settings whose text the engine parses and runs as an expression."""
 
@@ -38,11 +40,13 @@ def refuse_outside(found: Sequence[Token]) -> None:
         _refuse_escaped_name(token)
         if token.name == "file":  # also without parentheses: arrayMap(file, …), * APPLY file
             raise _refused("file", token)
+    previous = ""
     for before, token in pairwise(found):
         if (before.name, token.name) in (("into", "outfile"), ("from", "infile")):
             raise _refused(f"{before.text} {token.text}", before)
-        if token.text == "(" and _is_outside(before.name):
+        if token.text == "(" and _is_outside(before.name) and previous not in BEFORE_A_NAME:
             raise _refused(f"{before.text}()", before)
+        previous = before.text.lower()
     for setting in EXPRESSIONS_IN_TEXT:
         if any(token.name == setting for token in found):
             _refuse_in_text(setting, " ".join(token.text for token in found if token.kind == "string"))

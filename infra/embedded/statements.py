@@ -63,20 +63,19 @@ def parse_insert(raw: bytes) -> tuple[Statement, int] | None:
                 _refuse_input_function(raw)
                 return None
             depth += _nesting(token)
+            if depth == 0 and token.kind == "word" and _is_format_of(seen):
+                return _insert(raw, seen[:-1], token.text), token.end + _gap(raw, token.end)
             if depth == 0 and token.text.lower() == "values" and not _is_a_name(seen):
                 return _insert(raw, seen, "Values"), token.end
-            if (
-                depth == 0
-                and token.kind == "word"
-                and seen
-                and seen[-1].text.lower() == "format"
-                and not _is_a_name(seen[:-1])
-            ):
-                return _insert(raw, seen[:-1], token.text), token.end + _gap(raw, token.end)
             seen.append(token)
     except LexicalError as error:
         raise EngineError(SYNTAX_ERROR, f"Syntax error: {error}") from error
     return (_insert(raw, seen, None), len(raw)) if seen else None
+
+
+def _is_format_of(before: Sequence[Token]) -> bool:
+    """Whether what follows `before` is the name of a format."""
+    return bool(before) and before[-1].text.lower() == "format" and not _is_a_name(before[:-1])
 
 
 def _insert(raw: bytes, found: Sequence[Token], input_format: str | None) -> Statement:

@@ -92,6 +92,9 @@ def test_the_server_refuses_it_too_and_shows_nothing(clickhouse: ClickHouse, sta
         "INSERT INTO files VALUES (1)",
         "SELECT * FROM numbers(10), merge('d', 't'), view(SELECT 1)",
         "BACKUP",
+        "CREATE TABLE http.url (a Int8) ENGINE = Log",
+        "INSERT INTO url (a) VALUES (1)",
+        "CREATE TABLE IF NOT EXISTS redis (a Int8) ENGINE = Log",
     ],
 )
 def test_other_statements_pass(statement: str) -> None:
