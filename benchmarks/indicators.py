@@ -1,4 +1,18 @@
-"""How fast is the catalogue of features folded, and how much does it remember?"""
+"""How fast is the catalogue of features folded, and how much does it remember?
+
+    python -m benchmarks.indicators [--json] [--rows N]
+
+20 symbols, 70 % quotes and 30 % trades; seconds of one core (not of the clock on the wall: others may be using it).
+Last numbers, 32 features, one core of a 2-core Intel Xeon (2 MiB of L2 a core), Numba 0.68.1:
+
+    blocks of 65,536 rows, 500 events a second each   5,400,000 rows a second
+    blocks of 65,536 rows, 1 event a second each        770,000 rows a second (nearly every row opens tiles)
+    a call with one row, median                              39 µs (45 µs on the wall, nobody else at work)
+    remembered a symbol                                  24,952 bytes, of which RSI, MACD, Bollinger and ATR 9,880
+
+Before tiles were kept in order of age, tile_ended was asked in the kernel itself, and stretches fitted the cache, the
+first was 650,000.
+"""
 
 import argparse
 import json
@@ -80,10 +94,10 @@ def bytes_each() -> dict[str, int]:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that it took."""
-    start = time.perf_counter()
+    """Seconds of this thread on the processor."""
+    start = time.thread_time()
     work()
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 def main(argv: list[str]) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from processors.batch import QUOTE, TRADE, Column, EventBatch, Flags
 from processors.features import FEATURE_NAMES, FEATURES, FeatureEngine
+from processors.indicator import IndicatorState
 from tests.processors.indicators.logs import SYMBOLS, Log, day, features, of_symbol, then
 from tests.processors.indicators.oracles import ORACLES, traded_again
 
@@ -164,6 +165,7 @@ def test_later_events_never_change_earlier_rows(name: str, stop: int) -> None:
     assert_same_bits(line(features(log().at(slice(0, stop))), name), line(folded(), name)[:stop])
 
 
+SPOILED = ((0, TRADE), (0, QUOTE), (1, TRADE), (2, QUOTE))
 BAD = {"absurd": (1_000.0, 1e6), "infinite": (np.inf, np.inf), "missing": (np.nan, np.nan)}
 
 
@@ -178,7 +180,7 @@ def _spoiled(symbol: int, kind: int, bad: str) -> tuple[NDArray[np.float64], Eve
 
 @every_feature
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize(("symbol", "kind"), [(0, TRADE), (0, QUOTE), (1, TRADE), (2, QUOTE)])
+@pytest.mark.parametrize(("symbol", "kind"), SPOILED)
 def test_one_absurd_event_leaves_no_trace_once_it_has_left_the_window(
     name: str, bad: str, symbol: int, kind: int
 ) -> None:
@@ -189,7 +191,7 @@ def test_one_absurd_event_leaves_no_trace_once_it_has_left_the_window(
 
 @every_feature
 def test_it_is_never_infinite_even_when_the_input_is_absurd(name: str) -> None:
-    spoiled = [_spoiled(symbol, kind, "absurd")[0] for symbol, kind in ((0, TRADE), (0, QUOTE), (1, TRADE), (2, QUOTE))]
+    spoiled = [_spoiled(symbol, kind, bad)[0] for symbol, kind in SPOILED for bad in BAD]
     assert not any(np.isinf(line(matrix, name)).any() for matrix in (folded(), *spoiled))
 
 
@@ -201,6 +203,26 @@ def test_it_is_not_a_number_until_warm_and_never_zero_instead(name: str, symbol:
     law, rows = ORACLES[type(FEATURES[name])], of_symbol(log().batch(), symbol)
     if law.settled.__name__ == "left_window":
         assert np.isnan(found[~law.settled(FEATURES[name], rows, 0)]).all()
+
+
+@cache
+def _remembered(stop: int, bad: str) -> list[IndicatorState]:
+    """The states after `stop` rows, the last of which is spoiled."""
+    engine = FeatureEngine(FEATURES, capacity=SYMBOLS)
+    told = log().at(slice(0, stop)).corrupted(stop - 1, *BAD[bad])
+    engine.fold(told.batch(), told.fresh)
+    return engine.states
+
+
+@every_feature
+@pytest.mark.parametrize("bad", ["infinite", "missing"])
+@pytest.mark.parametrize(("symbol", "kind"), SPOILED)
+def test_an_input_that_is_not_finite_never_enters_the_state(name: str, bad: str, symbol: int, kind: int) -> None:
+    stop = 1 + int(np.flatnonzero((log().symbol == symbol) & (log().kind == kind))[100])
+    state = _remembered(stop, bad)[FEATURE_NAMES.index(name)]
+    for kept, unknown in zip(state.arrays, FEATURES[name].start(1).arrays, strict=True):
+        assert not np.isposinf(kept).any()
+        assert np.isnan(unknown).any() or not np.isnan(kept).any()  # NaN may say that nothing is known yet
 
 
 @cache

@@ -1,6 +1,7 @@
 """Logs to prove the laws on: seeded days of several symbols, whole or from any offset."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,10 +95,10 @@ def _one_symbol(rng: np.random.Generator, symbol: int, rows: int, begin_ns: int)
     gap_s = np.where(rng.random(rows) < 0.5, np.round(gap_s * 8) / 8, gap_s)
     gap_s[rng.integers(0, rows, 3)] = 1_500.0
     mid = np.round(100.0 * np.exp(np.cumsum(rng.normal(0, 3e-4, rows))), 2)
-    half, quoted, traded = rng.integers(1, 5, rows) * 0.01, kind == QUOTE, (kind == TRADE) | (kind == PRINT)
-    sizes = rng.integers(0, 9, (2, rows)) * np.float64(0.0 if symbol == 2 else 100.0)
+    half, quoted, traded = 0.01 * rng.integers(1, 5, rows), kind == QUOTE, (kind == TRADE) | (kind == PRINT)
+    sizes = rng.integers(0, 9, (2, rows)) * (0.0 if symbol == 2 else 100.0)
 
-    def where(rows_: Flags, values: Column) -> Column:
+    def where(rows_: Flags, values: NDArray[Any]) -> Column:
         return np.where(rows_, values, np.nan)
 
     return Log(
