@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-UNKNOWN_TABLE: Final = 60
 SYNTAX_ERROR: Final = 62
 NOT_IMPLEMENTED: Final = 48
 UNKNOWN_COMPRESSION_METHOD: Final = 89

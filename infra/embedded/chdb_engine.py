@@ -71,14 +71,11 @@ class Engine:
         config = write_configuration(path, memory=memory or default_memory(), allow_outside=allow_outside)
         self._connect = engine.connect
         self._address = f"{path / 'data'}?config-file={config}"
+        self._default_definition = path / "data" / "metadata" / "default.sql"
+        self._default_definition.unlink(missing_ok=True)
         self._anchor = self._connect(self._address)  # the engine lives as long as its first connection
-        self.version, self.timezone, self.display_name = (
-            self._anchor.query("SELECT version(), timezone(), displayName()", "TSV")
-            .bytes()
-            .decode()
-            .strip()
-            .split("\t")
-        )
+        self.version, self.timezone, self.display_name = self._row("SELECT version(), timezone(), displayName()")
+        self._make_default_an_ordinary_database()
 
     @contextmanager
     def session(self, options: Options) -> Iterator["Session"]:
@@ -95,7 +92,21 @@ class Engine:
     def close(self) -> None:
         """Close the engine; every session must have ended."""
         self._anchor.close()
+        self._default_definition.unlink(missing_ok=True)
         self._lock.close()
+
+    def _make_default_an_ordinary_database(self) -> None:
+        """An embedded engine's `default` takes every unknown name for a file; a server's does not.
+
+        The definition that this leaves behind must be gone before the next start, which would load its tables twice and abort.
+        """
+        (uuid,) = self._row("SELECT uuid FROM system.databases WHERE name = 'default'")
+        self._anchor.query("DETACH DATABASE `default`")
+        self._anchor.query(f"ATTACH DATABASE `default` UUID '{uuid}' ENGINE = Atomic")
+
+    def _row(self, text: str) -> list[str]:
+        row: str = self._anchor.query(text, "TSV").bytes().decode().removesuffix("\n")
+        return row.split("\t")
 
 
 class Session:

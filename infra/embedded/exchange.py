@@ -4,11 +4,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from infra.embedded.answers import ACCESS_DENIED, QUERY_IS_TOO_LARGE, UNKNOWN_TABLE, EngineError
+from infra.embedded.answers import QUERY_IS_TOO_LARGE, EngineError
 from infra.embedded.bodies import PIECE
 from infra.embedded.chdb_engine import Answer, Engine, Options, Progress, Session
 from infra.embedded.guard import refuse_expressions_in_settings, refuse_outside
@@ -20,7 +20,6 @@ LARGEST_STATEMENT: Final = 16 << 20
 LARGEST_RESULT: Final = 1 << 30
 """Bytes of a result that must be held whole (a format with a frame, as JSON and Parquet), unpacked."""
 HELD_IN_MEMORY: Final = 16 << 20
-BEFORE_A_TABLE: Final = frozenset(["from", "join", "into", "table", "desc", "describe", "exists", "check", "optimize"])
 PIECEWISE: Final = frozenset(
     [
         "native", "tabseparated", "tabseparatedraw", "tsv", "tsvraw", "csv", "rowbinary", "jsoneachrow", "jsonlines",
@@ -50,18 +49,6 @@ def answered(engine: Engine, query: HttpQuery, body: Iterator[bytes]) -> Iterato
     if not engine.allow_outside:
         refuse_outside(statement.tokens)
         refuse_expressions_in_settings(query.options.settings)
-    try:
-        with _ran(engine, query, statement, data) as reply:
-            yield reply
-    except EngineError as error:
-        missing = None if engine.allow_outside else _unknown_table(error, statement)
-        if missing is None:
-            raise
-        raise missing from error
-
-
-@contextmanager
-def _ran(engine: Engine, query: HttpQuery, statement: Statement, data: Iterator[bytes]) -> Iterator[Reply]:
     output_format = statement.format or query.default_format
     with engine.session(query.options) as session:
         if statement.kind == "insert":
@@ -135,18 +122,3 @@ def _streamed(answers: Iterator[Answer], output_format: str, scratch: Path | Non
     length = held.tell()
     held.seek(0)
     return Reply(output_format, progress, iter(lambda: held.read(PIECE), b""), length)
-
-
-def _unknown_table(error: EngineError, statement: Statement) -> EngineError | None:
-    """A name that is no table of database `default` is a file to this engine, and files are not granted.
-
-    A server says that there is no such table, and so do we; statements that name a file by `file()` were refused before.
-    """
-    if error.code != ACCESS_DENIED or " ON FILE" not in error.message:
-        return None
-    names = [
-        token.text
-        for before, token in pairwise(statement.tokens)
-        if before.name in BEFORE_A_TABLE and token.kind in ("word", "quoted", "string")
-    ]
-    return EngineError(UNKNOWN_TABLE, f"Table does not exist in this database: {' or '.join(names)}. (UNKNOWN_TABLE)")

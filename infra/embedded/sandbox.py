@@ -56,7 +56,7 @@ def confine(writable: Sequence[Path], *, listen_on: Iterable[int]) -> str:
         for path in writable:
             _allow_beneath(libc, rules, path, handled & ~_EXECUTE)
         _allow_beneath(libc, rules, Path("/dev/null"), _WRITE_FILE | 0b100)
-        for name in {*READABLE, sys.prefix, sys.base_prefix, *(path for path in sys.path if path)}:
+        for name in {*READABLE, sys.prefix, sys.base_prefix, *(entry or os.curdir for entry in sys.path)}:
             _allow_beneath(libc, rules, Path(name), _READ)
         for port in listen_on if network else ():
             _checked(libc.syscall(_ADD_RULE, rules, _PORT_RULE, _PORT.pack(_BIND, port), 0))

@@ -1,7 +1,7 @@
 """One engine process for the tests that only talk to it."""
 
 import http.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -37,14 +37,15 @@ class ClickHouse:
         *,
         method: str = "POST",
         body: bytes | None = None,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
         **url: str,
     ) -> Response:
-        """`query` and `url` go into the URL, `body` behind the headers."""
+        """`query`, `settings` and `url` go into the URL, `body` behind the headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            parameters = {"query": query, **url} if query else url
-            connection.request(method, "/?" + urlencode(parameters), body=body, headers=headers or {})
+            parameters = {**({"query": query} if query else {}), **(settings or {}), **url}
+            connection.request(method, "/?" + urlencode(parameters), body=body, headers=dict(headers or {}))
             response = connection.getresponse()
             return Response(response.status, response.read(), response.headers)
         finally:
@@ -52,7 +53,7 @@ class ClickHouse:
 
     def run(self, statement: str, **url: str) -> str:
         """A statement in the body of a POST; its answer as text, AssertionError where it is refused."""
-        response = self.ask(body=statement.encode(), **url)
+        response = self.ask(body=statement.encode(), settings=url)
         assert response.status == 200, response.text
         return response.text
 

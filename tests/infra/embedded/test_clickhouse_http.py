@@ -233,7 +233,7 @@ def test_every_code_that_has_a_status_of_its_own_is_one_the_engine_knows(clickho
 def test_a_setting_in_the_url_that_does_not_exist_is_an_error_and_runs_nothing(clickhouse: ClickHouse) -> None:
     name = table(clickhouse, "unset")
     for setting in ("nosetting", "max threads", "a'b"):
-        response = clickhouse.ask(body=f"INSERT INTO {name} VALUES (1, 'x')".encode(), **{setting: "1"})
+        response = clickhouse.ask(body=f"INSERT INTO {name} VALUES (1, 'x')".encode(), settings={setting: "1"})
         assert (response.status, response.headers["X-ClickHouse-Exception-Code"]) == (404, "115")
     assert clickhouse.run(f"SELECT count() FROM {name}") == "0\n"
 
@@ -272,7 +272,7 @@ def test_an_insert_token_in_the_url_reaches_the_insert(clickhouse: ClickHouse) -
     name = table(clickhouse, "token")
     for token, data in (("t1", b"1,x\n"), ("t1", b"1,x\n"), ("t'2", b"1,x\n")):
         url = {"insert_deduplication_token": token, "async_insert": "0", "insert_deduplicate": "1"}
-        assert clickhouse.ask(f"INSERT INTO {name} FORMAT CSV", body=data, **url).status == 200
+        assert clickhouse.ask(f"INSERT INTO {name} FORMAT CSV", body=data, settings=url).status == 200
     assert clickhouse.run(f"SELECT count() FROM {name}") == "2\n"
 
 
@@ -282,7 +282,7 @@ def test_a_body_of_many_pieces_with_a_token_is_one_part(clickhouse: ClickHouse) 
     assert len(body) > 6_000_000
     url = {"insert_deduplication_token": "t", "async_insert": "0"}
     for _ in range(2):
-        assert clickhouse.ask(f"INSERT INTO {name} FORMAT Native", body=body, **url).status == 200
+        assert clickhouse.ask(f"INSERT INTO {name} FORMAT Native", body=body, settings=url).status == 200
     parts = "SELECT count() FROM system.parts WHERE database = 'http' AND table = 'pieces' AND active"
     assert (clickhouse.run(f"SELECT count() FROM {name}"), clickhouse.run(parts)) == ("60000\n", "1\n")
 
