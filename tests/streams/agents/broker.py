@@ -1,4 +1,4 @@
-"""An embedded broker with our topics, and short ways to write and read it."""
+"""A broker with our topics, embedded or Apache's, and short ways to write and read it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.topics import DEAD_LETTERS, EVENTS, NEWS
+from tests.services.apache_kafka import kafka_cluster
 from tests.services.processes import HOST, Program, free_ports, listens
 
 PARTITIONS = 4
@@ -18,6 +19,7 @@ PARTITIONS = 4
 @dataclass(frozen=True)
 class Record:
     partition: int
+    offset: int
     key: bytes | None
     value: bytes
     headers: list[tuple[str, bytes]]
@@ -57,6 +59,10 @@ class Broker:
         try:
             places = reader.committed([TopicPartition(topic, number) for number in range(PARTITIONS)], timeout=10)
             return sum(max(place.offset, 0) for place in places)
+        except KafkaException as error:
+            if error.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE):
+                return 0  # a broker this young has not decided yet who looks after the group
+            raise
         finally:
             reader.close()
 
@@ -75,28 +81,45 @@ class Broker:
             for message in reader.consume(min(1_000, end - read), timeout=10):
                 assert message.error() is None
                 read += 1
-                yield Record(partition, message.key(), message.value() or b"", list(message.headers() or []))
+                yield Record(
+                    partition,
+                    int(message.offset() or 0),
+                    message.key(),
+                    message.value() or b"",
+                    list(message.headers() or []),
+                )
 
 
 @contextmanager
 def embedded_broker(directory: Path) -> Iterator[Broker]:
-    """Up with our three topics; stopped by its own pid."""
+    """noida-db, up with our three topics; stopped by its own pid."""
     (port,) = free_ports(1)
     binary = files("noida_db").joinpath("noida-db")  # its Python wrapper would outlive a signal, or be outlived
     program = Program(
         [
-            str(binary), "start", "--data-dir", str(directory / "broker"), "--only", "kafka",
-            "--kafka-port", str(port), "--host", HOST,
+            str(binary), "start", "--data-dir", str(directory / "broker"), "--only", "kafka", "--kafka-port", str(port),
+            "--host", HOST,
         ],
         directory / "broker.log",
     )  # fmt: skip
     program.start()
     try:
         program.await_ready(lambda: listens(port), within_s=20)
-        admin = AdminClient({"bootstrap.servers": f"{HOST}:{port}"})
-        topics = [NewTopic(topic.name, PARTITIONS, 1) for topic in (EVENTS, NEWS, DEAD_LETTERS)]
-        for made in admin.create_topics(topics).values():
-            made.result(20)
-        yield Broker(f"{HOST}:{port}")
+        yield _with_topics(f"{HOST}:{port}")
     finally:
         program.stop()
+
+
+@contextmanager
+def apache_broker() -> Iterator[Broker]:
+    """One node of Apache Kafka with our three topics."""
+    with kafka_cluster(brokers=1) as cluster:
+        yield _with_topics(cluster.bootstrap)
+
+
+def _with_topics(address: str) -> Broker:
+    topics = [NewTopic(topic.name, PARTITIONS, 1) for topic in (EVENTS, NEWS, DEAD_LETTERS)]
+    admin = AdminClient({"bootstrap.servers": address})  # must outlive its answers
+    for made in admin.create_topics(topics).values():
+        made.result(20)
+    return Broker(address)

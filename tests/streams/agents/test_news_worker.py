@@ -14,19 +14,26 @@ from schemas.events import NewsItem, NewsSignal
 from schemas.topics import DEAD_LETTERS, EVENTS, NEWS
 from streams.agents.news import signals
 from tests.services.processes import Program, until
-from tests.streams.agents.broker import PARTITIONS, Broker, embedded_broker
+from tests.streams.agents.broker import PARTITIONS, Broker, apache_broker, embedded_broker
 from tests.streams.agents.worker import POISON
 
-pytestmark = pytest.mark.embedded
 GROUP = "tickwire-news"
 LEXICON = LexiconSentiment()
 START = 1_700_000_000_000_000_000
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    with embedded_broker(tmp_path) as running:
+def broker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """Of its own for each test: the names of our topics are fixed."""
+    with apache_broker() if getattr(request, "param", "") == "apache" else embedded_broker(tmp_path) as running:
         yield running
+
+
+on_both = pytest.mark.parametrize(
+    "broker",
+    [pytest.param("embedded", marks=pytest.mark.embedded), pytest.param("apache", marks=pytest.mark.kafka)],
+    indirect=True,
+)
 
 
 @pytest.fixture
@@ -73,6 +80,7 @@ def all_read(broker: Broker) -> bool:
     return broker.committed(GROUP, NEWS.name) == broker.count(NEWS.name)
 
 
+@on_both
 def test_items_become_exactly_their_signals_and_the_rest_dead_letters(broker: Broker, worker: Program) -> None:
     made = items(300)
     produce(broker, made)
@@ -85,11 +93,12 @@ def test_items_become_exactly_their_signals_and_the_rest_dead_letters(broker: Br
         (NEWS.name, "invalid_value", b'{"item_id":"x"}'), (NEWS.name, "undecodable", b""),
         (NEWS.name, "undecodable", b"junk"),
     ]  # fmt: skip
-    places = {(record.partition, index) for index, record in enumerate(broker.records(NEWS.name))}
-    assert {letter.partition for letter in letters} <= {partition for partition, _ in places}
+    by_place = {(record.partition, record.offset): record.value for record in broker.records(NEWS.name)}
+    assert all(by_place[letter.partition, letter.offset] == letter.raw for letter in letters)
     assert {tuple(record.headers) for record in broker.records(EVENTS.name)} == {(("schema", b"event.v1"),)}
 
 
+@pytest.mark.embedded
 def test_a_signal_goes_where_every_other_producer_puts_its_symbol(broker: Broker, worker: Program) -> None:
     made = [item for item in items(60) if item.symbols]
     produce(broker, made)
@@ -102,6 +111,7 @@ def test_a_signal_goes_where_every_other_producer_puts_its_symbol(broker: Broker
     assert len(set(by_agent.values())) == PARTITIONS
 
 
+@pytest.mark.embedded
 def test_the_two_clients_agree_on_the_partition_of_any_key(broker: Broker) -> None:
     keys = [*(f"SIM{number}" for number in range(300)), "BRK.B", "BTC-USD", "a", "ab", "abc", "ü€", "X" * 32]
     broker.produce(DEAD_LETTERS.name, [(key.encode(), b"{}") for key in keys])
@@ -111,6 +121,7 @@ def test_the_two_clients_agree_on_the_partition_of_any_key(broker: Broker) -> No
     assert all(record.partition == DefaultPartitioner()(record.key, numbers, numbers) for record in records)
 
 
+@on_both
 def test_a_worker_killed_midway_loses_no_item_and_repeats_with_the_same_identity(
     broker: Broker, worker: Program
 ) -> None:
@@ -128,6 +139,7 @@ def test_a_worker_killed_midway_loses_no_item_and_repeats_with_the_same_identity
     assert found.keys() == wanted.keys(), "nothing lost, nothing invented, repetitions equal the first"
 
 
+@pytest.mark.embedded
 def test_a_worker_told_to_stop_finishes_and_repeats_nothing_when_started_again(broker: Broker, worker: Program) -> None:
     produce(broker, items(200))
     worker.start()
@@ -142,6 +154,7 @@ def test_a_worker_told_to_stop_finishes_and_repeats_nothing_when_started_again(b
     assert Counter(on_the_log(broker)) == expected(items(300))
 
 
+@pytest.mark.embedded
 def test_a_worker_that_fails_ends_with_the_reason_and_reads_on_from_there(broker: Broker, worker: Program) -> None:
     poison = replace(items(1)[0], item_id="poison", title=POISON, symbols=("S1",))
     produce(broker, items(50))
