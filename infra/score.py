@@ -133,11 +133,12 @@ class _Scoring:
         latest = LatestStore(self.redis, ttl_s=self.settings.redis.ttl.total_seconds())
         partitions = list(self.log.partitions)
         sinks = Sinks(
-            TopicSink(partitions, KafkaWriter(self.settings.kafka), self.messages),
-            LatestSink(partitions, latest, self.messages, self.report.note),
+            TopicSink(partitions, KafkaWriter(self.settings.kafka), self.messages, self.telemetry),
+            LatestSink(partitions, latest, self.messages, self.report.note, self.telemetry),
             TableSink(partitions, buffer),
         )
-        return build(EventSource(self.log, self.clock, stop.is_set), self.make, sinks, self.step, self.telemetry)
+        source = EventSource(self.log, self.clock, stop.is_set, self.telemetry)
+        return build(source, self.make, sinks, self.step, self.telemetry)
 
     def tell(self, stop: threading.Event) -> None:
         """Write the status until told to stop; readiness sees its absence when Redis cannot be reached."""

@@ -21,6 +21,7 @@ MOST_ROWS: Final = 32_768
 """Feature rows that are gathered before they are handed to the writing thread."""
 IN_FLIGHT: Final = 2
 DAY_MS: Final = 86_400_000
+STAGE: Final = "tickwire_score_stage_seconds"
 
 
 class BlockBuffer:
@@ -41,21 +42,28 @@ class BlockBuffer:
 
     def add(self, output: ShardOutput) -> None:
         """Take the rows of one stretch; blocks while two earlier amounts are still being stored."""
+        began = perf_counter()
         for table, block in self._maker.blocks(output).items():
             new = self._unstored(table, output.partition, block)
             if new is not None:
                 self._pending.setdefault(table, []).append(new)
         self._rows += len(output.folded)
+        self._meter.observe(STAGE, perf_counter() - began, stage="blocks")
         if self._rows >= MOST_ROWS:
             self._submit()
-            while len(self._in_flight) > IN_FLIGHT:
-                self._in_flight.popleft().result()
+            self._wait(IN_FLIGHT)
 
     def flush(self) -> None:
         """Return when everything taken so far is stored."""
         self._submit()
-        while self._in_flight:
+        self._wait(0)
+
+    def _wait(self, still: int) -> None:
+        """Return when at most so many amounts are still being stored."""
+        began = perf_counter()
+        while len(self._in_flight) > still:
             self._in_flight.popleft().result()
+        self._meter.observe(STAGE, perf_counter() - began, stage="clickhouse_wait")
 
     def close(self) -> None:
         """Forget what is pending: its epoch was not committed."""
@@ -79,7 +87,8 @@ class BlockBuffer:
         for table, blocks in pending.items():
             for block in _by_day(joined(blocks)):
                 self._store.insert(table, block, _token(self._maker.log_id, block))
-        self._meter.observe("tickwire_score_stage_seconds", perf_counter() - began, stage="clickhouse")
+                self._meter.count("tickwire_clickhouse_rows_total", len(block["src_offset"]), table=table)
+        self._meter.observe(STAGE, perf_counter() - began, stage="clickhouse")
 
 
 def _by_day(block: Block) -> list[Block]:

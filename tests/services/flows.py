@@ -67,8 +67,8 @@ class FlowRun:
         partitions = list(log.partitions)
         buffer = BlockBuffer(self.store, rows, [table.name for table in tables(FEATURE_NAMES)], NoMeter())
         sinks = Sinks(
-            TopicSink(partitions, self.writer, messages),
-            LatestSink(partitions, DictLatest(), messages, self.report.note),
+            TopicSink(partitions, self.writer, messages, NoMeter()),
+            LatestSink(partitions, DictLatest(), messages, self.report.note, NoMeter()),
             TableSink(partitions, buffer),
         )
         make = ShardMaker(self.rules, self.sessions, self.onnx)
@@ -85,7 +85,7 @@ class FlowRun:
             recovery = Path(folder) / "recovery"
             recovery.mkdir()
             init_db_dir(recovery, 1)
-            flow = build(EventSource(log, WallClock(), stop), make, sinks, "test", NoMeter())
+            flow = build(EventSource(log, WallClock(), stop, NoMeter()), make, sinks, "test", NoMeter())
             run_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(str(recovery)))
         assert read_at[0] > 0, f"the flow did not reach {ends} within {GIVE_UP_S:.0f} s"
         return self

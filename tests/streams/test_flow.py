@@ -68,8 +68,8 @@ class Run:
             "dead_letters",
         ]
         self.sinks = Sinks(
-            TopicSink(log.partitions, self.writer, messages),
-            LatestSink(log.partitions, self.latest, messages, self.report.note),
+            TopicSink(log.partitions, self.writer, messages, NoMeter()),
+            LatestSink(log.partitions, self.latest, messages, self.report.note, NoMeter()),
             TableSink(log.partitions, BlockBuffer(self.store, rows, tables, NoMeter())),
         )
 
@@ -85,7 +85,7 @@ class Run:
         if not recovery.exists():
             recovery.mkdir()
             init_db_dir(recovery, 1)
-        source = EventSource(self.log, self.clock, stop or self._stored)
+        source = EventSource(self.log, self.clock, stop or self._stored, NoMeter())
         flow = build(source, self.make, self.sinks, "test", NoMeter())
         run_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(str(recovery)))
         return self
