@@ -13,7 +13,20 @@ from msgspec.structs import replace
 
 from schemas.events import Cancel, Correction, Event, Heartbeat, NewsItem, Quote, SessionMark, Trade
 from streams.collectors.sim_incidents import SLOT_S, Fixes, Slot, on_the_wire
-from streams.collectors.sim_market import CANCEL, CORRECT, HEARTBEAT, MARK, NS, PRINT, QUOTE, ROW, TRADE, Market, Rows
+from streams.collectors.sim_market import (
+    CANCEL,
+    CORRECT,
+    HEARTBEAT,
+    MARK,
+    NS,
+    PRINT,
+    QUOTE,
+    ROW,
+    TRADE,
+    Market,
+    Rows,
+    joined,
+)
 from streams.collectors.sim_news import headline, symbol_name
 
 VENUE: Final = "SIM"
@@ -77,7 +90,7 @@ class SimExchange:
         while self.start_ns + self._second * NS <= ts_ns:
             made.append(self._make_second())
         if len(made) > 1:
-            self._ready = np.concatenate(made)
+            self._ready = joined(made)
 
     def _make_second(self) -> Rows:
         start = self.start_ns + self._second * NS
@@ -91,7 +104,7 @@ class SimExchange:
         self._fixes.plan(rng, rows)
         twice = on_the_wire(rng, rows)
         self._second += 1
-        return self._leaving(np.concatenate([self._marks(start), self._delayed, rows, twice]), end)
+        return self._leaving(joined([self._marks(start), self._delayed, rows, twice]), end)
 
     def _leaving(self, rows: Rows, end_ns: int) -> Rows:
         """Rows that are heard before `end_ns`, in order; the others wait for their second."""

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.collectors.sim_market import CANCEL, CORRECT, NS, ROW, TRADE, Integers, Rows
+from streams.collectors.sim_market import CANCEL, CORRECT, NS, ROW, TRADE, Integers, Rows, joined
 
 SLOT_S: Final = 300
 """One pause of the feed and one halt of a symbol in every slot."""
@@ -72,7 +72,7 @@ class Fixes:
         due = self.waiting["ts"] < end_ns
         if not due.any():
             return rows
-        rows = np.concatenate([rows, self.waiting[due]])
+        rows = joined([rows, self.waiting[due]])
         self.waiting = self.waiting[~due]
         return rows[np.lexsort((rows["ts"], rows["symbol"]))]
 
@@ -88,7 +88,7 @@ class Fixes:
         fixes["kind"] = np.where(rng.random(n) < CANCELS, CANCEL, CORRECT)
         fixes["a"] = np.round(wrong["a"] * (1.0 + 5e-4 * rng.standard_normal(n)), 2)
         fixes["b"] = np.maximum(1.0, np.round(wrong["b"] * rng.uniform(0.2, 1.0, n)))
-        self.waiting = np.concatenate([self.waiting, fixes])
+        self.waiting = joined([self.waiting, fixes])
 
 
 def on_the_wire(rng: np.random.Generator, rows: Rows) -> Rows:

@@ -5,6 +5,7 @@ pushes its fair value, tilts the sizes of its book and the side of its trades. N
 is noise, so nobody can predict much, which is the point.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -23,6 +24,8 @@ ROW: Final = np.dtype(
 )  # fmt: skip
 """One event: a, b are price and size of a trade, correction; a, b, c, d are bid, its size, ask, its size of a quote;
 `side` is +1 or -1 of a trade, up or down of a heartbeat, resume or halt of a session mark; `refers` of a correction."""
+
+_BYTES: Final = np.dtype((np.void, ROW.itemsize))
 
 TICK: Final = 0.01
 VOLATILITY: Final = 1.5e-4
@@ -47,6 +50,30 @@ TRADES: Final = 0.35
 MIDPOINT_TRADES: Final = 0.03
 AVERAGE_PRICE_PRINTS: Final = 0.003
 FLOOR_TICKS: Final = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Rows that stand together by symbol.
+
+    counts   of every symbol      symbol, rank   of every row: whose, and which of it, from 0
+    present  symbols with rows    first, last    their first and last row
+    """
+
+    counts: Integers
+    symbol: Integers
+    rank: Integers
+    present: Integers
+    first: Integers
+    last: Integers
+
+    @classmethod
+    def of(cls, counts: Integers) -> "Groups":
+        """So many rows of each symbol."""
+        symbol, present = np.repeat(np.arange(len(counts)), counts), np.flatnonzero(counts)
+        stop = np.cumsum(counts)
+        rank = np.arange(len(symbol)) - (stop - counts)[symbol]
+        return cls(counts, symbol, rank, present, (stop - counts)[present], stop[present] - 1)
 
 
 @dataclass(slots=True)
@@ -92,28 +119,27 @@ class Market:
 
         `events`: how many are expected in a quiet second, all symbols together.
         """
-        counts = self._counts(rng, events)
-        symbol = np.repeat(np.arange(len(counts)), counts)
-        at = _clustered(rng, symbol)
+        groups = Groups.of(self._counts(rng, events))
+        symbol = groups.symbol
+        at = _clustered(rng, groups)
         pressure, noise = self.pressure, self.noise
         self.pressure = _reverting(rng, pressure, PRESSURE_S, 1.0)
         self.noise = _reverting(rng, noise, NOISE_S, NOISE * self.volatility)
         pressure_at = pressure[symbol] + (self.pressure - pressure)[symbol] * at
-        mid = self._walk(rng, symbol, at, pressure_at) + noise[symbol] + (self.noise - noise)[symbol] * at
+        mid = self._walk(rng, groups, at, pressure_at) + noise[symbol] + (self.noise - noise)[symbol] * at
         rows = np.zeros(len(at), ROW)
         rows["symbol"], rows["ts"] = symbol, start_ns + (at * NS).astype(np.int64)
         rows["kind"] = np.where(rng.random(len(at)) < TRADES, TRADE, QUOTE)
-        self._books(rng, rows, mid, pressure_at)
+        self._books(rng, rows, groups, mid, pressure_at)
         _trade(rng, rows, pressure_at)
         self.news *= np.exp(-1.0 / NEWS_S)
         return rows
 
     def number(self, rows: Rows) -> None:
         """Give every row the next number of its symbol; `rows` by symbol and time."""
-        symbol = rows["symbol"]
-        counts = np.bincount(symbol, minlength=len(self.next_seq))
-        rows["seq"] = self.next_seq[symbol] + _rank(symbol, counts)
-        self.next_seq += counts
+        groups = Groups.of(np.bincount(rows["symbol"], minlength=len(self.next_seq)))
+        rows["seq"] = self.next_seq[groups.symbol] + groups.rank
+        self.next_seq += groups.counts
 
     def _counts(self, rng: np.random.Generator, events: float) -> Integers:
         """Events of each symbol in this second: its share, its mood, its burst."""
@@ -126,22 +152,22 @@ class Market:
         counts: Integers = rng.poisson(events * rate / rate.sum() ** STEADY).astype(np.int64)
         return counts
 
-    def _walk(self, rng: np.random.Generator, symbol: Integers, at: Floats, pressure: Floats) -> Floats:
+    def _walk(self, rng: np.random.Generator, groups: "Groups", at: Floats, pressure: Floats) -> Floats:
         """Fair value at every event; `self.fair` moves on to the end of the second."""
         news = NEWS_PULL * self.news
-        first = np.flatnonzero(np.diff(symbol, prepend=-1))
-        last = np.flatnonzero(np.diff(symbol, append=-1))
-        step = np.diff(at, prepend=0.0)
+        symbol, first, last = groups.symbol, groups.first, groups.last
+        step = at.copy()
+        step[1:] -= at[:-1]
         step[first] = at[first]
         moves = self._moves(rng, step, PRESSURE_PULL * pressure + news[symbol], self.volatility[symbol])
         total = np.cumsum(moves)
         before = np.zeros(len(news))
-        before[symbol[first]] = total[first] - moves[first]
+        before[groups.present] = total[first] - moves[first]
         fair = self.fair[symbol] + total - before[symbol]
         rest = np.ones(len(news))
-        rest[symbol[last]] -= at[last]
+        rest[groups.present] -= at[last]
         end = self.fair.copy()
-        end[symbol[last]] = fair[last]
+        end[groups.present] = fair[last]
         end += self._moves(rng, rest, PRESSURE_PULL * self.pressure + news, self.volatility)
         self.fair = np.maximum(end, FLOOR_TICKS)
         return np.maximum(fair, FLOOR_TICKS)
@@ -150,23 +176,22 @@ class Market:
     def _moves(rng: np.random.Generator, step: Floats, drift: Floats, volatility: Floats) -> Floats:
         return volatility * (drift * step + np.sqrt(step) * rng.standard_normal(len(step)))
 
-    def _books(self, rng: np.random.Generator, rows: Rows, mid: Floats, pressure: Floats) -> None:
+    def _books(self, rng: np.random.Generator, rows: Rows, groups: "Groups", mid: Floats, pressure: Floats) -> None:
         """Best bid and offer of every row, in ticks; a trade sees the book of the last quote."""
-        symbol, n = rows["symbol"], len(rows)
+        symbol, n = groups.symbol, len(rows)
         spread = self.spread[symbol] + (rng.random(n) < 0.15)
         bid = np.floor(mid - spread / 2 + 0.5)
         tilt = 0.5 * pressure + 0.6 * (mid - bid - spread / 2) + 0.9 * rng.standard_normal(n)
         depth = 2.0 + 8.0 * rng.gamma(2.0, 1.0, n)
         here = np.arange(n)
-        first = np.maximum.accumulate(np.where(np.diff(symbol, prepend=-1) != 0, here, 0))
         source = np.maximum.accumulate(np.where(rows["kind"] == QUOTE, here, -1))
-        quoted = source >= first
+        quoted = source >= here - groups.rank
         rows["a"] = np.where(quoted, bid[source], self.bid[symbol])
         rows["c"] = np.where(quoted, (bid + spread)[source], self.ask[symbol])
         rows["b"] = 100.0 * np.ceil(depth / (1.0 + np.exp(-tilt)))
         rows["d"] = 100.0 * np.ceil(depth / (1.0 + np.exp(tilt)))
-        last = np.flatnonzero(np.diff(symbol, append=-1))
-        self.bid[symbol[last]], self.ask[symbol[last]] = rows["a"][last], rows["c"][last]
+        self.bid[groups.present] = rows["a"][groups.last]
+        self.ask[groups.present] = rows["c"][groups.last]
 
 
 def _trade(rng: np.random.Generator, rows: Rows, pressure: Floats) -> None:
@@ -193,15 +218,16 @@ def _reverting(rng: np.random.Generator, value: Floats, time_s: float, deviation
     return moved
 
 
-def _clustered(rng: np.random.Generator, symbol: Integers) -> Floats:
+def _clustered(rng: np.random.Generator, groups: Groups) -> Floats:
     """Times within the second, ascending within each symbol; half of all events follow another within milliseconds."""
-    at = rng.random(len(symbol))
-    parent = np.roll(at, 1)
-    follows = (rng.random(len(at)) < 0.5) & (np.diff(symbol, prepend=-1) == 0)
-    at = np.where(follows, np.minimum(parent + rng.exponential(0.005, len(at)), 1.0 - 1e-9), at)
-    return at[np.lexsort((at, symbol))]
+    at = rng.random(len(groups.symbol))
+    follows = (rng.random(len(at)) < 0.5) & (groups.rank > 0)
+    after = rng.exponential(0.005, len(at))
+    after[1:] += at[:-1]
+    at = np.where(follows, np.minimum(after, 1.0 - 1e-9), at)
+    return at[np.lexsort((at, groups.symbol))]
 
 
-def _rank(symbol: Integers, counts: Integers) -> Integers:
-    """Place of every row among those of its symbol; rows are grouped by symbol."""
-    return np.arange(len(symbol)) - (np.cumsum(counts) - counts)[symbol]
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The parts one after the other; as bytes, because NumPy compares record types field by field, every time."""
+    return np.concatenate([part.view(_BYTES) for part in parts if len(part)] or [parts[0].view(_BYTES)]).view(ROW)
