@@ -1,6 +1,7 @@
 """ClickHouse's engine (chdb) over one data path: a session a request, so that no setting outlives its request."""
 
 import fcntl
+import logging
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +11,13 @@ from typing import Any, Final
 
 from infra.embedded.answers import EngineError
 from infra.embedded.grants import default_memory, write_configuration
+from infra.embedded.lost_inserts import forget_lost_inserts
 from schemas.errors import BackendError
 
 UNKNOWN_SETTING: Final = 115
 BAD_QUERY_PARAMETER: Final = 457
 READONLY_BUT_SETTINGS: Final = "2"
+log = logging.getLogger("tickwire.clickhouse")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z", re.ASCII)
 
 
@@ -73,6 +76,10 @@ class Engine:
         self._address = f"{path / 'data'}?config-file={config}"
         self._default_definition = path / "data" / "metadata" / "default.sql"
         self._default_definition.unlink(missing_ok=True)
+        self._clean = path / "stopped_cleanly"
+        if not self._clean.exists() and (lost := forget_lost_inserts(path / "data")):
+            log.warning("%d inserts were cut off when the engine was killed; their tokens are free again", lost)
+        self._clean.unlink(missing_ok=True)
         self._anchor = self._connect(self._address)  # the engine lives as long as its first connection
         self.version, self.timezone, self.display_name = self._row("SELECT version(), timezone(), displayName()")
         self._make_default_an_ordinary_database()
@@ -93,6 +100,7 @@ class Engine:
         """Close the engine; every session must have ended."""
         self._anchor.close()
         self._default_definition.unlink(missing_ok=True)
+        self._clean.touch()
         self._lock.close()
 
     def _make_default_an_ordinary_database(self) -> None:

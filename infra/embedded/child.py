@@ -23,7 +23,10 @@ def main() -> None:
         signal.SIGINT,
     ):  # Python ignores or takes them; the program decides itself
         signal.signal(number, signal.SIG_DFL)
-    os.execvp(command[0], command)  # noqa: S606 (no shell)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 (no shell)
+    except OSError as error:
+        sys.exit(f"cannot run {command[0]}: {error.strerror}")
 
 
 if __name__ == "__main__":

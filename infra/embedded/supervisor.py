@@ -67,6 +67,7 @@ class Supervisor:
         self._failed = threading.Event()
         self._looking = threading.Lock()
         self._stopping = False
+        self._interrupted = False
         self._ended = False
         self._before: dict[int, Any] = {}
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -113,7 +114,7 @@ class Supervisor:
         return self.directory / "logs" / f"{name}.log"
 
     def stop_on_signals(self) -> None:
-        """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, and nothing once `stop` has begun."""
+        """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, once: a second one changes nothing."""
         for number in STOP_SIGNALS:
             self._before[number] = signal.signal(number, self._interrupt)
 
@@ -142,7 +143,8 @@ class Supervisor:
             signal.signal(number, handler)
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        if not self._stopping:
+        if not self._stopping and not self._interrupted:
+            self._interrupted = True
             raise KeyboardInterrupt
 
     def _ask(self, service: Service) -> Watched:

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -82,6 +83,35 @@ def test_killed_at_any_moment_it_keeps_every_row_it_acknowledged_and_none_twice(
     total = acknowledged + 1
     assert acknowledged > 20
     assert own.run("SELECT count(), uniqExact(n), max(n) FROM t") == f"{total}\t{total}\t{acknowledged}\n"
+
+
+def test_the_token_of_an_insert_that_was_cut_off_is_free_again(own: ClickHouse) -> None:
+    """The engine logs a token before it commits the part: killed between the two, it would drop the retry and say nothing."""
+    own.run(DDL)
+    for number in range(3):
+        own.run(f"INSERT INTO t VALUES ({number})", insert_deduplication_token=str(number))
+    own.program.kill()
+    data = own.program.log.parent / "data"
+    (cut_off,) = data.glob("data/store/*/*/all_3_3_0")
+    shutil.rmtree(cut_off)  # as if the kill had come before its rename
+    restart(own)
+    assert own.run("SELECT count() FROM t") == "2\n"
+    for _ in range(2):
+        for number in range(3):
+            own.run(f"INSERT INTO t VALUES ({number})", insert_deduplication_token=str(number))
+    assert own.run("SELECT count(), uniqExact(n) FROM t") == "3\t3\n"
+
+
+def test_tokens_of_merged_parts_are_kept_over_a_kill(own: ClickHouse) -> None:
+    own.run(DDL)
+    for number in range(4):
+        own.run(f"INSERT INTO t VALUES ({number})", insert_deduplication_token=str(number))
+    own.run("OPTIMIZE TABLE t FINAL")
+    own.program.kill()
+    restart(own)
+    for number in range(4):
+        own.run(f"INSERT INTO t VALUES ({number})", insert_deduplication_token=str(number))
+    assert own.run("SELECT count(), uniqExact(n) FROM t") == "4\t4\n"
 
 
 def test_a_second_process_on_the_same_path_is_refused_by_name(own: ClickHouse, tmp_path: Path) -> None:
@@ -178,7 +208,7 @@ def attempt(statement):
             print("refused", error.code)
 attempt("SELECT file({str(secret)!r})")
 attempt("SELECT 1 INTO OUTFILE {str(tmp_path / "out")!r}")
-attempt("SELECT * FROM url('http://127.0.0.1:{port}/', 'CSV', 'a String')")
+attempt("SELECT * FROM url('http://127.0.0.1:{port}/', 'CSV', 'a String') SETTINGS http_max_tries = 1")
 attempt("SELECT 1")
 socket.create_server(("127.0.0.1", {port})).close()
 engine.close()
