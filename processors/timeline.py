@@ -1,7 +1,8 @@
 """Which events are folded, and when: identities, lateness, the clock of each symbol, and its sessions.
 
 Every event leaves by one door: folded, duplicate, late, or control. Time is the log's: `now` of a symbol is the newest
-event time it has seen, and heartbeats of its venue move it while nothing trades.
+event time it has seen, and heartbeats of its venue move it while nothing trades. News is folded when it arrives, at `now`,
+however old it is, and moves no clock: its publisher's is not the market's.
 """
 
 from dataclasses import dataclass
@@ -117,14 +118,16 @@ def _place(  # type: ignore[no-untyped-def]
                     clock[s, 1] = -1
                 feed = 1 if kind[i] == QUOTE else 0
                 known = _seen(newest[s], seen[s, feed], feed, seq[i], ts[i] >= clock[s, 0])
+            heard = clock[s, 0] >= 0
             if known:
                 door[i] = DUPLICATE
-            elif ts[i] < clock[s, 0] - lateness:
+            elif kind[i] != NEWS and ts[i] < clock[s, 0] - lateness:
                 door[i] = LATE
             else:
                 door[i] = FOLDED
-                if ts[i] > clock[s, 0] or clock[s, 1] < 0:
-                    _move(clock[s], calendar[s], max(ts[i], clock[s, 0]), table, bounds)
+                moves = ts[i] > clock[s, 0] and (kind[i] != NEWS or not heard)
+                if moves or clock[s, 1] < 0:
+                    _move(clock[s], calendar[s], ts[i] if moves else clock[s, 0], table, bounds)
                 fresh[i] = clock[s, 1] != clock[s, 4]
                 clock[s, 4] = clock[s, 1]
                 opened[i], closes[i], until[i] = clock[s, 2], clock[s, 3], clock[s, 1]

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from infra.embedded.services import Embedded
 from tests.services.apache_kafka import apache_kafka
 from tests.services.clickhouse_server import clickhouse_server
+from tests.services.embedded import embedded
+from tests.services.valkey import valkey
 
-__all__ = ["apache_kafka", "clickhouse_server"]
+__all__ = ["apache_kafka", "clickhouse_server", "embedded", "valkey"]
 
 
 def recordings() -> Path:
@@ -22,3 +25,8 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"the recordings are not at {path}; name their place in TICKWIRE_TEST_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def embedded_kafka(embedded: Embedded) -> str:
+    return embedded.kafka

@@ -161,7 +161,8 @@ class _Reader:
         return max(0, int.from_bytes(self.frame[self.at - 4 : self.at], "big", signed=True))
 
     def text(self, compact: bool) -> None:
-        self.at += max(0, self.varint() - 1) if compact else max(0, self.int16())
+        length = self.varint() - 1 if compact else self.int16()
+        self.at += max(0, length)
 
     def tags(self) -> None:
         for _ in range(self.varint()):

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from infra.embedded.kafka_wire import (
     FETCH,
@@ -43,6 +43,8 @@ class Asked:
     fetch: Fetch | None = None
     frame: bytes = b""
     deadline: float = 0.0
+    writes: int = 0
+    """How much had been written when the broker was asked."""
 
 
 class Relay:
@@ -51,6 +53,7 @@ class Relay:
     def __init__(self, listen: int, broker: int) -> None:
         self.listen, self.broker = listen, broker
         self.holding: set[Connection] = set()
+        self.writes = 0
         self._waking = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -62,6 +65,7 @@ class Relay:
 
     def produced(self) -> None:
         """Somebody wrote: ask again for everyone who waits, soon."""
+        self.writes += 1
         if not self._waking and self.holding:
             self._waking = True
             asyncio.get_running_loop().call_later(GATHER_S, self._wake)
@@ -83,14 +87,14 @@ class Connection(asyncio.Protocol):
         self._asked: deque[Asked] = deque()
         self._requests = Frames(REQUEST_HEAD.size)
         self._responses = Frames(RESPONSE_HEAD.size)
+        self._early = bytearray()
+        """Requests that came before the broker was reached."""
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._client = transport
-        transport.pause_reading()
-        self._loop.create_task(self._reach_broker())  # noqa: RUF006 (the loop keeps it until it is done, a moment later)
+        self._client = cast(asyncio.Transport, transport)
+        self._loop.create_task(self._reach_broker())
 
     async def _reach_broker(self) -> None:
         assert self._client is not None
@@ -102,8 +106,8 @@ class Connection(asyncio.Protocol):
         self._broker = transport
         if self._client.is_closing():
             transport.abort()
-        else:
-            self._client.resume_reading()
+        elif self._early:
+            self.data_received(bytes(self._early))
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         self._let_go()
@@ -132,7 +136,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Requests: note each, pass all on."""
-        assert self._broker is not None
+        if self._broker is None:
+            self._early += data
+            return
         if self._held:
             self._answer_held()  # responses keep their order: what is asked now must not wait for records
         for frame, begins, whole in self._requests.parts(data, _is_fetch):
@@ -145,7 +151,7 @@ class Connection(asyncio.Protocol):
         fetch = fetch_of(frame) if whole and key == FETCH else None
         if fetch is None:
             return Asked(key)
-        return Asked(key, fetch, frame, self._loop.time() + fetch.max_wait_ms / 1000)
+        return Asked(key, fetch, frame, self._loop.time() + fetch.max_wait_ms / 1000, self._relay.writes)
 
     def answered(self, data: bytes) -> None:
         """Responses: look at those to a Fetch and at those that name brokers, pass the others on as they come."""
@@ -172,17 +178,25 @@ class Connection(asyncio.Protocol):
         assert asked.fetch is not None
         if self._asked or self._loop.time() >= asked.deadline or not is_empty(response, asked.fetch.version):
             return False
-        self._held = response
         self._asked.appendleft(asked)
+        if asked.writes != self._relay.writes:  # the broker may have answered before the write that we have seen since
+            self._ask()
+            return True
+        self._held = response
         self._relay.holding.add(self)
         self._timer = self._loop.call_at(asked.deadline, self._answer_held)
         return True
 
     def ask_again(self) -> None:
         """There may be records now."""
-        assert self._broker is not None
         self._let_go()
-        self._broker.write(self._asked[0].frame)
+        self._ask()
+
+    def _ask(self) -> None:
+        assert self._broker is not None
+        asked = self._asked[0]
+        asked.writes = self._relay.writes
+        self._broker.write(asked.frame)
 
     def _answer_held(self) -> None:
         held = self._held
@@ -217,7 +231,8 @@ class _BrokerSide(asyncio.Protocol):
 
 
 def _is_fetch(head: bytes, _length: int) -> bool:
-    return REQUEST_HEAD.unpack(head)[1] == FETCH
+    key: int = REQUEST_HEAD.unpack(head)[1]
+    return key == FETCH
 
 
 async def _serve(listen: int, broker: int) -> None:

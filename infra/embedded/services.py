@@ -11,13 +11,14 @@ from typing import Final
 
 import infra
 from infra.embedded import clickhouse
-from infra.embedded.broker import broker, log_id
+from infra.embedded.broker import broker, log_id, speaks_kafka
 from infra.embedded.ports import HOST, free_port
 from infra.embedded.service import Service
 from infra.embedded.supervisor import Supervisor
 from infra.embedded.valkey import valkey
 
 KAFKA: Final = "kafka"
+RELAY: Final = "kafka-relay"
 REDIS: Final = "redis"
 CLICKHOUSE: Final = "clickhouse"
 ALL: Final = frozenset([KAFKA, REDIS, CLICKHOUSE])
@@ -58,8 +59,8 @@ def start_embedded(supervisor: Supervisor, ports: WantedPorts | None = None, par
     services: list[Service] = []
     kafka = redis = url = log = ""
     if KAFKA in parts:
-        port = free_port(wanted.kafka)
-        services.append(broker(directory / KAFKA, port))
+        port, inner = free_port(wanted.kafka), free_port()
+        services += [broker(directory / KAFKA, inner), relay_service(port, inner)]
         kafka, log = f"{HOST}:{port}", log_id(directory / KAFKA)
     if REDIS in parts:
         port = free_port(wanted.redis)
@@ -75,11 +76,26 @@ def start_embedded(supervisor: Supervisor, ports: WantedPorts | None = None, par
     return embedded
 
 
+def relay_service(listen: int, inner: int) -> Service:
+    """The long poll in front of the broker, as a service; clients know its port only."""
+    return Service(
+        RELAY,
+        [sys.executable, "-m", "infra.embedded.long_poll", "--listen", str(listen), "--broker", str(inner)],
+        lambda: speaks_kafka(listen),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([_source(), *_path_entries()])},
+        ports={KAFKA: listen},
+    )
+
+
+def _source() -> str:
+    return str(Path(infra.__file__).parent.parent)
+
+
 def clickhouse_service(data: Path, port: int) -> Service:
     """The engine's process as a service; it sees nothing of our environment, where secrets may be."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
-    environment["PYTHONPATH"] = os.pathsep.join([str(Path(infra.__file__).parent.parent), *_path_entries()])
+    environment["PYTHONPATH"] = os.pathsep.join([_source(), *_path_entries()])
     return Service(
         CLICKHOUSE,
         clickhouse.command(data, port),

@@ -70,6 +70,12 @@ def test_a_venue_that_counts_anew_is_followed() -> None:
     assert doors(trade(10**6, 0), trade(1, 10), trade(2, 11), trade(2, 11)) == [FOLDED, FOLDED, FOLDED, DUPLICATE]
 
 
+def test_news_is_folded_when_it_comes_and_moves_no_clock() -> None:
+    out = Shard(0, CountingLearner(), None).advance(stretch([trade(1, 100), news(7, 1), news(8, 104), trade(2, 100.5)]))
+    assert out.placed.door.tolist() == [FOLDED] * 4
+    assert ((out.batch.now - START) / NS).tolist() == [100, 100, 100, 100.5]
+
+
 def test_a_news_item_that_is_delivered_again_is_a_duplicate() -> None:
     many = [news(10**15 + i, 2) for i in range(NEWS_KEPT - 1)]
     assert doors(news(7, 1), *many, news(7, 2))[-1] == DUPLICATE
