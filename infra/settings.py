@@ -79,8 +79,8 @@ class Fold(Section):
     champion: Literal["online", "onnx"] = "onnx"
     calendars: dict[str, str] = {"USA": "XNYS"}
     """Venue to exchange calendar; a venue that is not named trades around the clock."""
-    epoch: timedelta = timedelta(seconds=0.5)
-    """How often rows are stored and state is committed."""
+    epoch: timedelta = timedelta(seconds=2)
+    """How often state is committed; rows are stored every quarter of a second."""
 
 
 class Models(Section):

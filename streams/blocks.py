@@ -1,13 +1,13 @@
-"""Rows on their way to ClickHouse: gathered within an epoch, stored before the epoch is committed.
+"""Rows on their way to ClickHouse: stored by a thread of their own while the fold goes on, all of them before an epoch
+is committed.
 
 Bytewax asks a sink for its snapshot at the end of every epoch, before it commits the epoch. Everything pending is stored
-by then, so a process that dies has lost nothing: what was pending belongs to an epoch that will be replayed. Large
-amounts are stored earlier, by a thread of their own, while the fold goes on.
+by then, so a process that dies has lost nothing: what was pending belongs to an epoch that will be replayed.
 """
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Final
 
@@ -17,11 +17,13 @@ from processors.shard import ShardOutput
 from streams.ports import Meter, TableStore
 from streams.rows import Block, RowMaker, chosen, joined
 
+STORE_EVERY_S: Final = 0.25
+"""How long rows are gathered before they are stored: ClickHouse wants few large blocks."""
 MOST_ROWS: Final = 32_768
-"""Feature rows that are gathered before they are handed to the writing thread."""
-IN_FLIGHT: Final = 2
+"""Feature rows that are stored sooner; the fold waits while twice as many are pending."""
+AT_ONCE: Final = 2
+"""Tables that are stored at the same time."""
 DAY_MS: Final = 86_400_000
-STAGE: Final = "tickwire_score_stage_seconds"
 
 
 class BlockBuffer:
@@ -32,8 +34,14 @@ class BlockBuffer:
         self._stored: dict[tuple[str, int], int] = {}
         self._pending: dict[str, list[Block]] = {}
         self._rows = 0
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="clickhouse")
-        self._in_flight: deque[Future[None]] = deque()
+        self._storing = False
+        self._hurry = False
+        self._failed: BaseException | None = None
+        self._changed = threading.Condition()
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="clickhouse")
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="blocks", daemon=True)
+        self._thread.start()
 
     def open(self, partition: int) -> None:
         """Learn what of this partition is stored already."""
@@ -41,33 +49,55 @@ class BlockBuffer:
             self._stored[table, partition] = self._store.high_water(table, partition)
 
     def add(self, output: ShardOutput) -> None:
-        """Take the rows of one stretch; blocks while two earlier amounts are still being stored."""
-        began = perf_counter()
-        for table, block in self._maker.blocks(output).items():
-            new = self._unstored(table, output.partition, block)
-            if new is not None:
-                self._pending.setdefault(table, []).append(new)
-        self._rows += len(output.folded)
-        self._meter.observe(STAGE, perf_counter() - began, stage="blocks")
-        if self._rows >= MOST_ROWS:
-            self._submit()
-            self._wait(IN_FLIGHT)
+        """Take the rows of one stretch. Raises what the storing thread died of."""
+        made = {
+            table: new
+            for table, block in self._maker.blocks(output).items()
+            if (new := self._unstored(table, output.partition, block)) is not None
+        }
+        with self._changed:
+            self._wait_for(lambda: self._rows < 2 * MOST_ROWS)
+            for table, block in made.items():
+                self._pending.setdefault(table, []).append(block)
+            self._rows += len(output.folded)
+            if self._rows >= MOST_ROWS:
+                self._changed.notify_all()
 
     def flush(self) -> None:
-        """Return when everything taken so far is stored."""
-        self._submit()
-        self._wait(0)
-
-    def _wait(self, still: int) -> None:
-        """Return when at most so many amounts are still being stored."""
-        began = perf_counter()
-        while len(self._in_flight) > still:
-            self._in_flight.popleft().result()
-        self._meter.observe(STAGE, perf_counter() - began, stage="clickhouse_wait")
+        """Return when everything taken so far is stored. Raises what the storing thread died of."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            self._wait_for(lambda: not self._pending and not self._storing)
+            self._hurry = False
 
     def close(self) -> None:
-        """Forget what is pending: its epoch was not committed."""
-        self._writer.shutdown(wait=True, cancel_futures=True)
+        """Store nothing more: what is pending belongs to an epoch that was not committed."""
+        with self._changed:
+            self._closed, self._pending = True, {}
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _wait_for(self, done: Callable[[], bool]) -> None:
+        self._changed.wait_for(lambda: self._failed is not None or done())
+        if self._failed is not None:
+            raise self._failed
+
+    def _run(self) -> None:
+        """Store what is pending, at the latest every STORE_EVERY_S, until the process ends or an insert fails."""
+        while self._failed is None and not self._closed:
+            with self._changed:
+                self._changed.wait_for(lambda: self._hurry or self._closed or self._rows >= MOST_ROWS, STORE_EVERY_S)
+                pending, self._pending, self._rows = self._pending, {}, 0
+                self._storing = bool(pending)
+                self._changed.notify_all()
+            try:
+                self._write(pending)
+            except BaseException as error:
+                self._failed = error
+            with self._changed:
+                self._storing = False
+                self._changed.notify_all()
 
     def _unstored(self, table: str, partition: int, block: Block) -> Block | None:
         offsets = np.asarray(block["src_offset"])
@@ -77,18 +107,16 @@ class BlockBuffer:
         rows = offsets > stored
         return chosen(block, rows) if rows.any() else None
 
-    def _submit(self) -> None:
-        if self._pending:
-            self._in_flight.append(self._writer.submit(self._write, self._pending))
-            self._pending, self._rows = {}, 0
-
     def _write(self, pending: Mapping[str, list[Block]]) -> None:
+        if not pending:
+            return
         began = perf_counter()
-        for table, blocks in pending.items():
-            for block in _by_day(joined(blocks)):
-                self._store.insert(table, block, _token(self._maker.log_id, block))
-                self._meter.count("tickwire_clickhouse_rows_total", len(block["src_offset"]), table=table)
-        self._meter.observe(STAGE, perf_counter() - began, stage="clickhouse")
+        list(self._pool.map(self._write_table, pending, pending.values()))
+        self._meter.observe("tickwire_score_stage_seconds", perf_counter() - began, stage="clickhouse")
+
+    def _write_table(self, table: str, blocks: list[Block]) -> None:
+        for block in _by_day(joined(blocks)):
+            self._store.insert(table, block, _token(self._maker.log_id, block))
 
 
 def _by_day(block: Block) -> list[Block]:

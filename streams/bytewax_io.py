@@ -95,6 +95,9 @@ class _Tables(StatefulSinkPartition[ShardOutput, None]):
     def snapshot(self) -> None:
         self._buffer.flush()
 
+    def close(self) -> None:
+        self._buffer.close()
+
 
 class TableSink(_Sink):
     """Everything into ClickHouse, before the epoch is committed."""
