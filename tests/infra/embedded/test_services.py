@@ -15,12 +15,19 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.embedded.broker import broker, log_id
 from infra.embedded.ports import free_port
-from infra.embedded.services import CLICKHOUSE, KAFKA, REDIS, Embedded, WantedPorts, embedded_services, start_embedded
+from infra.embedded.services import (
+    CLICKHOUSE,
+    KAFKA,
+    REDIS,
+    RELAY,
+    Embedded,
+    WantedPorts,
+    embedded_services,
+    start_embedded,
+)
 from infra.embedded.supervisor import Supervisor, Watched
-from tests.services.embedded import embedded
 from tests.services.processes import until
 
-__all__ = ["embedded"]
 pytestmark = pytest.mark.embedded
 
 
@@ -105,7 +112,7 @@ def test_a_killed_service_comes_back_on_its_port(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         addresses = start_embedded(supervisor, WantedPorts(0, 0, 0))
         before = {watched.service.name: watched.pid for watched in supervisor.services()}
-        assert set(before) == {KAFKA, REDIS, CLICKHOUSE}
+        assert set(before) == {KAFKA, RELAY, REDIS, CLICKHOUSE}
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
         for watched in supervisor.services():
