@@ -110,6 +110,9 @@ def create_topics(kafka: Kafka) -> list[str]:
 
 def _topic_config(topic: Topic[Any], kafka: Kafka) -> dict[str, str]:
     config = {"cleanup.policy": topic.cleanup, "retention.ms": str(topic.retention_ms)}
+    if kafka.retention is not None:
+        share = 1 if topic is EVENTS else 6
+        config["retention.ms"] = str(round(kafka.retention.total_seconds() * 1000 / share))
     if kafka.min_insync_replicas > 1:
         config["min.insync.replicas"] = str(kafka.min_insync_replicas)
     return config
@@ -255,8 +258,12 @@ class KafkaWriter:
 
     def send(self, topic: Topic[Any], partition: int, messages: Sequence[tuple[str, bytes]]) -> None:
         """Hand over what the flow says."""
+        produce, name, headers, undelivered = self._producer.produce, topic.name, topic.headers, self._undelivered
         for key, value in messages:
-            self._put(topic, partition, key, value)
+            try:
+                produce(name, value, key or None, partition, on_delivery=undelivered, headers=headers)
+            except BufferError:  # the queue is full
+                self._put(topic, partition, key, value)
         self._producer.poll(0)
 
     def flush(self) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from processors.batch import NEWS, PRINT, QUOTE, TRADE, Codes, Column, Flags, Integers, Rows
 from schemas.events import (
@@ -102,7 +103,7 @@ class EventColumns:
 def columns(events: Sequence[Event]) -> EventColumns:
     """Take the numbers out of the events; rows and venues are -1 until `numbered`."""
     n = len(events)
-    kind = np.fromiter((CODE_OF[type(event)] for event in events), np.int8, n)
+    kind = np.fromiter(map(CODE_OF.__getitem__, map(type, events)), np.int8, n)
     nan = np.full((7, n), np.nan)
     price, size, bid, bid_size, ask, ask_size, sentiment = nan
     seq, side, up = np.zeros(n, np.int64), np.zeros(n, np.int8), np.ones(n, np.bool_)
@@ -116,7 +117,7 @@ def columns(events: Sequence[Event]) -> EventColumns:
             "sentiment": sentiment, "seq": seq,
         }  # fmt: skip
         for name in names:
-            target[name][at] = [getattr(event, name) for event in chosen]
+            target[name][at] = _taken(name, chosen, target[name].dtype)
         if code == TRADE:
             side[at] = [SIDE[event.side] for event in chosen]  # type: ignore[union-attr]
             kind[at] = [TRADE if event.in_bars else PRINT for event in chosen]  # type: ignore[union-attr]
@@ -124,11 +125,15 @@ def columns(events: Sequence[Event]) -> EventColumns:
             up[at] = [event.state == "up" for event in chosen]  # type: ignore[union-attr]
     return EventColumns(
         kind=kind, row=np.full(n, -1, np.int32), venue=np.full(n, -1, np.int32), seq=seq,
-        ts_event=np.array([event.ts_event for event in events], np.int64),
-        ts_ingest=np.array([event.ts_ingest for event in events], np.int64),
+        ts_event=_taken("ts_event", events, np.int64), ts_ingest=_taken("ts_ingest", events, np.int64),
         price=price, size=size, side=side, bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size,
         sentiment=sentiment, up=up,
     )  # fmt: skip
+
+
+def _taken(name: str, events: Sequence[Event], dtype: DTypeLike) -> NDArray[Any]:
+    """One field of all events."""
+    return np.fromiter(map(attrgetter(name), events), dtype, len(events))
 
 
 _FIELDS: Final[dict[int, tuple[str, ...]]] = {

@@ -1,7 +1,9 @@
 """Numbers for symbols and venues: rows of the state arrays, in order of first appearance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import attrgetter
 from typing import Final
 
 import numpy as np
@@ -38,9 +40,8 @@ class SymbolTable:
 
     def number(self, events: Sequence[Event], kind: Codes) -> tuple[Rows, Rows, dict[int, str]]:
         """(row, venue) of every event, -1 where it has none; and position → reason of events that cannot be numbered."""
-        row_of, number_of = self._rows.get, self._numbers.get
-        row = np.array([row_of(event.symbol, _NEW) for event in events], np.int32)
-        venue = np.array([number_of(event.venue, _NEW) for event in events], np.int32)
+        row = _numbered(self._rows, "symbol", events)
+        venue = _numbered(self._numbers, "venue", events)
         refused: dict[int, str] = {}
         for at in np.flatnonzero((row == _NEW) | (venue == _NEW)).tolist():
             row[at], venue[at] = self._add(events[at])
@@ -71,3 +72,8 @@ class SymbolTable:
             if owners[row[at]] == NONE:
                 owners[row[at]] = self.venue_of[row[at]] = int(venue[at])
         return dict.fromkeys(np.flatnonzero(owned & (owners[row] != venue)).tolist(), "venue_conflict")
+
+
+def _numbered(known: Mapping[str, int], name: str, events: Sequence[Event]) -> Rows:
+    """The number of what each event names."""
+    return np.fromiter(map(known.get, map(attrgetter(name), events), repeat(_NEW)), np.int32, len(events))

@@ -10,8 +10,11 @@ Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Partition = Annotated[int, Meta(ge=0, le=65_535)]
 
 
-class Prediction(Struct, frozen=True, kw_only=True, gc=False):
-    """Every model's score after one event: the probability that the price is higher after the label's horizon."""
+class Prediction(Struct, frozen=True, gc=False):
+    """Every model's score after one event: the probability that the price is higher after the label's horizon.
+
+    One is made of every event: it takes its fields by position too, so that columns can be mapped onto it.
+    """
 
     symbol: Symbol
     ts_event: Ns

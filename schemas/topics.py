@@ -1,6 +1,6 @@
 """Every topic: its name, key, partitions, retention and the type of its values, in one declaration each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -47,6 +47,10 @@ class Topic(Generic[V]):
         """The value as JSON."""
         return self._encoder.encode(value)
 
+    def encode_all(self, values: Iterable[V]) -> list[bytes]:
+        """Each value as JSON."""
+        return list(map(self._encoder.encode, values))
+
     def decode(self, raw: bytes) -> V:
         """The JSON as a value; the error's message is msgspec's own: expected, found, at which path."""
         try:
@@ -57,9 +61,8 @@ class Topic(Generic[V]):
 
     def decode_all(self, raw: Sequence[bytes]) -> list[V]:
         """All values; raises for the first that is not one, and then gives none."""
-        decode = self._decoder.decode
         try:
-            return [decode(value) for value in raw]
+            return list(map(self._decoder.decode, raw))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError) as error:
             raise SchemaError(str(error)) from error
 

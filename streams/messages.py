@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TypeAlias
 
 import numpy as np
@@ -27,25 +28,15 @@ class MessageMaker:
 
     def predictions(self, output: ShardOutput) -> list[Message]:
         """One per folded event."""
-        batch, scores, names, encode = output.batch, output.scores, output.names, PREDICTIONS.encode
-        rows = zip(
-            batch.symbol.tolist(), batch.now.tolist(), output.events.ts_ingest[output.folded].tolist(),
-            output.stretch.offsets[output.folded].tolist(), batch.mid.tolist(), finite(scores.p_up).tolist(),
-            finite(scores.by_model[:, 0]).tolist(), finite(scores.by_model[:, 1]).tolist(), strict=True,
+        batch, scores = output.batch, output.scores
+        symbols = [output.names[row] for row in batch.symbol.tolist()]
+        rows = map(
+            Prediction, symbols, batch.now.tolist(), output.events.ts_ingest[output.folded].tolist(),
+            repeat(self.log_id), repeat(output.partition), output.stretch.offsets[output.folded].tolist(),
+            batch.mid.tolist(), finite(scores.p_up).tolist(), repeat(self.champion),
+            finite(scores.by_model[:, 0]).tolist(), finite(scores.by_model[:, 1]).tolist(), repeat(self.features_id),
         )  # fmt: skip
-        return [
-            (
-                names[symbol],
-                encode(
-                    Prediction(
-                        symbol=names[symbol], ts_event=now, ts_ingest=ingest, log_id=self.log_id,
-                        src_partition=output.partition, src_offset=offset, price=price, p_up=p_up,
-                        champion=self.champion, online=online, onnx=onnx, features_id=self.features_id,
-                    )
-                ),
-            )
-            for symbol, now, ingest, offset, price, p_up, online, onnx in rows
-        ]  # fmt: skip
+        return list(zip(symbols, PREDICTIONS.encode_all(rows), strict=True))
 
     def bars(self, output: ShardOutput) -> list[Message]:
         """One per closed bar."""

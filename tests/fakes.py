@@ -1,6 +1,6 @@
 """Stand-ins at the borders: models that are functions, and lists for what is written."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +60,6 @@ class ListLog:
     records: dict[int, list[bytes | None]]
     per_poll: int = 100
     log_id: str = "test-log"
-    on_end: Callable[[], None] = lambda: None
     readers: "dict[int, ListReader]" = field(default_factory=dict)
 
     @property
@@ -81,7 +80,6 @@ class ListReader:
     def poll(self, most: int) -> Poll | None:
         values = self.log.records[self.partition][self.at : self.at + min(most, self.log.per_poll)]
         if not values:
-            self.log.on_end()
             return None
         offsets = list(range(self.at, self.at + len(values)))
         self.at += len(values)

@@ -50,7 +50,6 @@ class Run:
     def __init__(self, log: ListLog, store: ListStore | None = None) -> None:
         self.store, self.writer, self.latest = store or ListStore(), ListWriter(), DictLatest()
         self.log, self.clock, self.idle_since = log, SteppingClock(), 0.0
-        log.on_end = self._end
         self.make = make
         messages = MessageMaker(log.log_id, FEATURE_NAMES, FEATURES_ID, "onnx", KINDS, HORIZON)
         rows = RowMaker(log.log_id, FEATURE_NAMES, FEATURES_ID, "onnx", "m1", KINDS, HORIZON)
@@ -73,13 +72,12 @@ class Run:
             TableSink(log.partitions, BlockBuffer(self.store, rows, tables, NoMeter())),
         )
 
-    def _end(self) -> None:
-        self.idle_since = self.idle_since or monotonic()
-
     def _stored(self) -> bool:
-        """Several epochs have passed since the last record was read."""
-        read = all(reader.lag() == 0 for reader in self.log.readers.values())
-        return read and self.idle_since > 0 and monotonic() - self.idle_since > 10 * EPOCH.total_seconds()
+        """Several epochs have passed since the last record of the last partition was read."""
+        if any(reader.lag() > 0 for reader in self.log.readers.values()):
+            return False
+        self.idle_since = self.idle_since or monotonic()
+        return monotonic() - self.idle_since > 10 * EPOCH.total_seconds()
 
     def go(self, recovery: Path, stop: Callable[[], bool] | None = None) -> "Run":
         if not recovery.exists():
