@@ -1,11 +1,14 @@
 """Finding the services that `tickwire up` runs on a directory, so that other commands can talk to them."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from infra.embedded.instance import read_run_state
 from infra.settings import Settings
 from schemas.errors import SettingsError
+
+EMBEDDED_RETENTION: Final = timedelta(hours=2)
 
 
 def running(settings: Settings) -> Mapping[str, str] | None:
@@ -33,6 +36,7 @@ def at(settings: Settings, addresses: Mapping[str, str]) -> Settings:
     kafka: dict[str, Any] = {}
     if not settings.kafka.bootstrap:
         kafka = {"bootstrap": addresses["kafka"], "log_id": addresses["log_id"]}
+        kafka["retention"] = settings.kafka.retention or EMBEDDED_RETENTION
     given: dict[str, dict[str, Any]] = {"kafka": kafka, "clickhouse": {}, "redis": {}, "api": {}}
     if not settings.clickhouse.url.get_secret_value():
         given["clickhouse"]["url"] = addresses["clickhouse_url"]
@@ -52,6 +56,11 @@ def environment(settings: Settings) -> dict[str, str]:
         "TICKWIRE_DATA": str(settings.data.resolve()),
         "TICKWIRE_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
         "TICKWIRE_KAFKA__LOG_ID": settings.kafka.log_id,
+        **(
+            {"TICKWIRE_KAFKA__RETENTION": f"{retention.total_seconds():g}"}
+            if (retention := settings.kafka.retention)
+            else {}
+        ),
         "TICKWIRE_CLICKHOUSE__URL": settings.clickhouse.url.get_secret_value(),
         "TICKWIRE_REDIS__URL": settings.redis.url.get_secret_value(),
         "TICKWIRE_API__PORT": str(settings.api.port),

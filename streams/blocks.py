@@ -17,7 +17,7 @@ from processors.shard import ShardOutput
 from streams.ports import Meter, TableStore
 from streams.rows import Block, RowMaker, chosen, joined
 
-STORE_EVERY_S: Final = 0.25
+STORE_EVERY_S: Final = 0.5
 """How long rows are gathered before they are stored: ClickHouse wants few large blocks."""
 MOST_ROWS: Final = 32_768
 """Feature rows that are stored sooner; the fold waits while twice as many are pending."""
