@@ -96,6 +96,10 @@ class Engine:
         finally:
             connection.close()
 
+    def cancel(self) -> None:
+        """Make the running statements end as soon as they can, with an error to their clients."""
+        self._anchor.query("KILL QUERY WHERE query NOT LIKE 'KILL QUERY%' ASYNC")
+
     def close(self) -> None:
         """Close the engine; every session must have ended."""
         self._anchor.close()

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from infra.embedded.chdb_engine import Engine
-from infra.embedded.clickhouse_http import HOST, ClickHouseServer, HttpLimits
+from infra.embedded.clickhouse_http import HOST, ClickHouseServer
+from infra.embedded.http_connection import HttpLimits
 from infra.embedded.sandbox import confine
 from schemas.errors import BackendError
 
 MIB: Final = 1 << 20
-STOP_WITHIN_S: Final = 20.0
+STOP_WITHIN_S: Final = 10.0
 PROBE_TIMEOUT_S: Final = 1.0
 
 log = logging.getLogger("tickwire.clickhouse")
@@ -74,7 +75,7 @@ def _serve_until_told(server: ClickHouseServer) -> None:
     log.info("ClickHouse %s at http://%s:%d", server.engine.version, *server.server_address[:2])
     told.wait()
     if not server.stop(within_s=STOP_WITHIN_S):
-        log.warning("some requests still ran %g s after the signal; they are cut off", STOP_WITHIN_S)
+        log.warning("some requests could not be ended within %g s after the signal", 2 * STOP_WITHIN_S)
         os._exit(1)  # the engine must not be closed under them
 
 

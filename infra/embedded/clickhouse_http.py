@@ -1,42 +1,16 @@
 """ClickHouse's HTTP interface over the embedded engine: one thread a connection, kept alive, loopback only."""
 
-import json
-import logging
-import socket
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import urlsplit
-from uuid import uuid4
 
-from infra.embedded.answers import EngineError, content_type
-from infra.embedded.bodies import BodyTooLarge, Transfer, pieces
-from infra.embedded.chdb_engine import Engine, Progress
-from infra.embedded.encoders import Encoder, encoder
-from infra.embedded.exchange import Reply, answered
-from infra.embedded.http_query import HttpQuery, is_form, read_form, read_query
+from infra.embedded.chdb_engine import Engine
+from infra.embedded.http_connection import Connection, HttpLimits
 
 HOST: Final = "127.0.0.1"
-LOCAL_NAMES: Final = frozenset(["localhost", "127.0.0.1", "[::1]", ""])
-IDLE_S: Final = 600
-"""Seconds a connection may wait for its next request, or a client may stall within one."""
-LINGER_S: Final = 2.0
-HEALTH_PATHS: Final = frozenset(["/ping", "/replicas_status"])
-QUERY_PATHS: Final = frozenset(["/", "/query"])
-
-log = logging.getLogger("tickwire.clickhouse")
-
-
-@dataclass(frozen=True)
-class HttpLimits:
-    """`body`: bytes of one request, packed and unpacked. `connections`: held at a time."""
-
-    body: int = 256 << 20
-    connections: int = 128
+FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 21\r\nConnection: close\r\n\r\nToo many connections\n"
+)
 
 
 class ClickHouseServer(ThreadingHTTPServer):
@@ -50,251 +24,40 @@ class ClickHouseServer(ThreadingHTTPServer):
         self.engine = engine
         self.limits = limits or HttpLimits()
         self.stopping = False
-        self._open: set[_Connection] = set()
+        self._open: set[Connection] = set()
         self._changed = threading.Condition()
-        super().__init__((HOST, port), _Connection)
+        super().__init__((HOST, port), Connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
             full = len(self._open) >= self.limits.connections
         if full:
-            request.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 21\r\nConnection: close\r\n\r\n")
-            request.sendall(b"Too many connections\n")
+            request.sendall(FULL)
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
-    def entered(self, connection: "_Connection") -> None:
+    def entered(self, connection: Connection) -> None:
         with self._changed:
             self._open.add(connection)
 
-    def left(self, connection: "_Connection") -> None:
+    def left(self, connection: Connection) -> None:
         with self._changed:
             self._open.discard(connection)
             self._changed.notify_all()
 
     def stop(self, *, within_s: float) -> bool:
-        """Take no more requests and let the running ones end; whether all of them did in time."""
+        """Take no more requests, let the running ones end, and cut off those that do not in time; whether all ended then."""
         self.stopping = True
         self.shutdown()
         self.server_close()
         with self._changed:
             for connection in self._open:
                 connection.hang_up_if_idle()
+            if self._changed.wait_for(lambda: not self._open, timeout=within_s):
+                return True
+        self.engine.cancel()
+        with self._changed:
+            for connection in self._open:
+                connection.hang_up()
             return self._changed.wait_for(lambda: not self._open, timeout=within_s)
-
-
-class _Connection(BaseHTTPRequestHandler):
-    """One client's connection and its requests, one after the other."""
-
-    server: ClickHouseServer
-    protocol_version = "HTTP/1.1"
-    server_version = "tickwire-clickhouse"
-    sys_version = ""
-    timeout = IDLE_S
-    disable_nagle_algorithm = True
-    rbufsize = 1 << 16
-    wbufsize = 1 << 16
-
-    def setup(self) -> None:
-        super().setup()
-        self.idle = True
-        self.server.entered(self)
-
-    def finish(self) -> None:
-        self.server.left(self)
-        super().finish()
-
-    def hang_up_if_idle(self) -> None:
-        """End the wait for a next request; one that has begun goes on."""
-        if self.idle:
-            self.connection.shutdown(socket.SHUT_RD)
-
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except ConnectionError:
-            self.close_connection = True
-        self.idle = True
-        self.close_connection = self.close_connection or self.server.stopping
-
-    def parse_request(self) -> bool:
-        self.idle = False
-        return super().parse_request()
-
-    def handle_expect_100(self) -> bool:
-        length = self.headers.get("Content-Length", "")
-        if length.isdigit() and int(length) > self.server.limits.body:
-            return True  # answered with 413 instead of 100
-        return super().handle_expect_100()
-
-    def do_HEAD(self) -> None:
-        self._plain(HTTPStatus.OK, "")
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        if url.path in HEALTH_PATHS or (url.path == "/" and not url.query):
-            self._plain(HTTPStatus.OK, "Ok.\n")
-        else:
-            self.do_POST()
-
-    def do_POST(self) -> None:
-        if not self._is_local():
-            self._plain(
-                HTTPStatus.FORBIDDEN, "Requests come from this machine, by its own name, and from no web page.\n"
-            )
-            self.close_connection = True
-        elif urlsplit(self.path).path not in QUERY_PATHS:
-            self._plain(HTTPStatus.NOT_FOUND, f"There is no handle {self.path}\n\nUse / or /ping for health checks.\n")
-            self.close_connection = True
-        else:
-            self._serve()
-
-    def _is_local(self) -> bool:
-        """A web page that a browser shows may send requests here too; it cannot choose these headers."""
-        host = self.headers.get("Host", "").rpartition(":")
-        name = host[0] if host[1] and host[2].isdigit() else self.headers.get("Host", "")
-        origin = urlsplit(self.headers.get("Origin", "")).hostname
-        return name.lower() in LOCAL_NAMES and (origin in LOCAL_NAMES or origin is None)
-
-    def _serve(self) -> None:
-        limit = self.server.limits.body
-        self._query_id = ""
-        try:
-            transfer = Transfer(self.rfile, self.headers, limit=limit)
-        except (ValueError, BodyTooLarge) as error:
-            self._too_large_or_wrong(error)
-            return
-        try:
-            self._answer(transfer, limit)
-            while transfer.next_piece():  # what an error left unread
-                pass
-        except BodyTooLarge as error:
-            self._too_large_or_wrong(error)
-
-    def _answer(self, transfer: Transfer, limit: int) -> None:
-        encoding = self.headers.get("Content-Encoding", "")
-        head_sent = False
-        out: Encoder | None = None
-        tag = uuid4().hex[:16]
-        try:
-            if is_form(self.headers):
-                form = pieces(transfer, encoding, blocks=False, limit=limit)
-                query = read_form(self.path, self.headers, form, method=self.command)
-                body: Iterator[bytes] = iter(())
-            else:
-                query = read_query(self.path, self.headers, method=self.command)
-                body = pieces(transfer, encoding, blocks=query.packed_body, limit=limit)
-            self._query_id = query.options.query_id
-            with answered(self.server.engine, query, body) as reply:
-                out = encoder(
-                    self.headers.get("Accept-Encoding", ""), compress=query.compress, blocks=query.packed_answer
-                )
-                head_sent = True
-                self._reply(query, reply, out, tag)
-        except EngineError as error:
-            text = error.text(self.server.engine.version)
-            if head_sent and out is not None:
-                self._break_off(out, text, tag)
-            else:
-                self._error(error, text)
-
-    def _reply(self, query: HttpQuery, reply: Reply, out: Encoder, tag: str) -> None:
-        plain = out.content_encoding is None and not query.packed_answer
-        self.send_response(HTTPStatus.OK)
-        self._common_headers(query)
-        self.send_header("X-ClickHouse-Summary", _summary(reply.progress))
-        if reply.format is not None:
-            self.send_header("Content-Type", content_type(reply.format))
-            self.send_header("X-ClickHouse-Format", reply.format)
-        if out.content_encoding is not None:
-            self.send_header("Content-Encoding", out.content_encoding)
-        if plain and reply.length is not None:
-            self.send_header("Content-Length", str(reply.length))
-            self.end_headers()
-            for piece in reply.pieces:
-                self.wfile.write(piece)
-            return
-        self.send_header("Transfer-Encoding", "chunked")
-        self.send_header("X-ClickHouse-Exception-Tag", tag)
-        self.end_headers()
-        for piece in reply.pieces:
-            self._chunk(out.add(piece))
-        self._chunk(out.end())
-        self.wfile.write(b"0\r\n\r\n")
-
-    def _chunk(self, piece: bytes) -> None:
-        if piece:
-            self.wfile.write(b"%x\r\n" % len(piece))
-            self.wfile.write(piece)
-            self.wfile.write(b"\r\n")
-
-    def _break_off(self, out: Encoder, text: str, tag: str) -> None:
-        """An error behind the first rows: a server's exception block, and a body that visibly has no end."""
-        block = f"\r\n__exception__\r\n{tag}\r\n{text}{len(text.encode())} {tag}\r\n__exception__\r\n"
-        self._chunk(out.add(block.encode()) + out.end())
-        self.close_connection = True
-
-    def _error(self, error: EngineError, text: str) -> None:
-        body = text.encode()
-        self.send_response(error.status)
-        self._common_headers(None)
-        self.send_header("X-ClickHouse-Exception-Code", str(error.code))
-        self.send_header("Content-Type", "text/plain; charset=UTF-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _common_headers(self, query: HttpQuery | None) -> None:
-        engine = self.server.engine
-        zone = query.options.settings.get("session_timezone", "") if query else ""
-        self.send_header("X-ClickHouse-Server-Display-Name", engine.display_name)
-        self.send_header("X-ClickHouse-Timezone", zone or engine.timezone)
-        if self._query_id:
-            self.send_header("X-ClickHouse-Query-Id", self._query_id.replace("\r", " ").replace("\n", " "))
-        self.send_header("Connection", "close" if self.server.stopping else "Keep-Alive")
-        self.send_header("Keep-Alive", f"timeout={IDLE_S}")
-
-    def _too_large_or_wrong(self, error: Exception) -> None:
-        """Answer before the body has come, then read on for a moment: a client that still writes would miss the answer."""
-        self.close_connection = True
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if isinstance(error, BodyTooLarge) else HTTPStatus.BAD_REQUEST
-        self._plain(status, f"{error}\n")
-        self.wfile.flush()
-        self.connection.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + LINGER_S
-        self.connection.settimeout(LINGER_S)
-        try:
-            while time.monotonic() < deadline and self.connection.recv(1 << 16):
-                pass
-        except TimeoutError:
-            return
-
-    def _plain(self, status: HTTPStatus, text: str) -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=UTF-8" if status == HTTPStatus.OK else "text/plain")
-        self.send_header("Content-Length", str(len(body)))
-        if status != HTTPStatus.OK:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        log.debug(format, *args)
-
-
-def _summary(progress: Progress) -> str:
-    return json.dumps(
-        {
-            "read_rows": str(progress.read_rows),
-            "read_bytes": str(progress.read_bytes),
-            "written_rows": str(progress.written_rows),
-            "written_bytes": str(progress.written_bytes),
-            "total_rows_to_read": "0",
-            "result_rows": str(progress.result_rows),
-            "result_bytes": str(progress.result_bytes),
-            "elapsed_ns": str(round(progress.elapsed_s * 1e9)),
-        },
-        separators=(",", ":"),
-    )

@@ -6,6 +6,8 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 GIB: Final = 1 << 30
+# merge_selector_base: most of an insert's cost is merging its part again and again; with 16 instead of 5 the engine merged
+# 0.9 rows for each of 45 columns inserted in blocks of 5,000 instead of 2.2, for 15 parts instead of 8
 PRIVILEGES: Final = (
     "SHOW", "SELECT", "INSERT", "ALTER", "CREATE DATABASE", "CREATE TABLE", "CREATE VIEW", "CREATE TEMPORARY TABLE",
     "CREATE FUNCTION", "DROP", "UNDROP TABLE", "TRUNCATE", "OPTIMIZE", "CHECK", "KILL QUERY", "dictGet",
@@ -32,6 +34,7 @@ _CONFIG: Final = """<clickhouse>
   <background_pool_size>{merges}</background_pool_size>
   <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
   <merge_tree>
+    <merge_selector_base>16</merge_selector_base>
     <number_of_free_entries_in_pool_to_lower_max_size_of_merge>1</number_of_free_entries_in_pool_to_lower_max_size_of_merge>
     <number_of_free_entries_in_pool_to_execute_mutation>1</number_of_free_entries_in_pool_to_execute_mutation>
     <number_of_free_entries_in_pool_to_execute_optimize_entire_partition>1</number_of_free_entries_in_pool_to_execute_optimize_entire_partition>

@@ -100,7 +100,7 @@ def clickhouse_service(data: Path, port: int) -> Service:
         CLICKHOUSE,
         clickhouse.command(data, port),
         lambda: clickhouse.answers(port),
-        stop_after=timedelta(seconds=clickhouse.STOP_WITHIN_S + 10),
+        stop_after=timedelta(seconds=2 * clickhouse.STOP_WITHIN_S + 10),
         cwd=data,
         env=environment,
         ports={"http": port},
