@@ -10,15 +10,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from schemas.errors import SettingsError
 
 PREFIX: Final = "TICKWIRE_"
 DELIMITER: Final = "__"
 FILE: Final = "tickwire.toml"
+
+
+def _seconds(value: object) -> object:
+    """A bare number is seconds, also where it comes as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 
 
 class Section(BaseModel):
@@ -35,7 +46,7 @@ class Kafka(Section):
     """Of every topic, when it is made; never grown in place."""
     replication: int = Field(1, ge=1)
     min_insync_replicas: int = Field(1, ge=1)
-    retention: timedelta | None = None
+    retention: Duration | None = None
     """Of the events log, a sixth of it for what we write, when the topics are made; as the topics declare where not given.
     Two hours on the embedded broker, which writes its whole log anew every second or two."""
     security_protocol: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = "plaintext"
@@ -56,7 +67,7 @@ class ClickHouse(Section):
     """`http://user:password@host:8123/` or `native://user:password@host:9000/`."""
     database: str = Field("tickwire", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
     compression: Literal["none", "lz4", "zstd"] = "none"
-    timeout: timedelta = timedelta(seconds=30)
+    timeout: Duration = timedelta(seconds=30)
     port: int = Field(8123, ge=0, le=65535)
 
 
@@ -64,17 +75,17 @@ class Redis(Section):
     """The newest rows. Without `url` an embedded Valkey is started."""
 
     url: SecretStr = SecretStr("")
-    ttl: timedelta = timedelta(days=1)
+    ttl: Duration = timedelta(days=1)
     port: int = Field(6379, ge=0, le=65535)
 
 
 class Fold(Section):
     """What the fold says; a change starts with fresh state from the log."""
 
-    lateness: timedelta = timedelta(seconds=1)
-    future: timedelta = timedelta(seconds=5)
-    horizon: timedelta = timedelta(seconds=10)
-    label_every: timedelta = timedelta(seconds=1)
+    lateness: Duration = timedelta(seconds=1)
+    future: Duration = timedelta(seconds=5)
+    horizon: Duration = timedelta(seconds=10)
+    label_every: Duration = timedelta(seconds=1)
     learn_every: int = Field(256, ge=1)
     """Matured labels per learning step."""
     max_symbols: int = Field(2_000, ge=1)
@@ -82,7 +93,7 @@ class Fold(Section):
     champion: Literal["online", "onnx"] = "onnx"
     calendars: dict[str, str] = {"USA": "XNYS"}
     """Venue to exchange calendar; a venue that is not named trades around the clock."""
-    epoch: timedelta = timedelta(seconds=2)
+    epoch: Duration = timedelta(seconds=2)
     """How often state is committed; rows are stored every half second."""
 
 
@@ -91,7 +102,7 @@ class Models(Section):
 
     provider: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
-    history: timedelta = timedelta(minutes=40)
+    history: Duration = timedelta(minutes=40)
     """How much is folded before the first model is trained."""
 
 

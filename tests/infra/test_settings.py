@@ -26,6 +26,12 @@ def test_the_environment_beats_the_file_and_the_file_the_default(tmp_path: Path)
     assert origins["TICKWIRE_FOLD__CHAMPION"] == "default"
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("0.25", 0.25), ("PT2M", 120)])
+def test_a_duration_is_seconds_or_iso_8601(text: str, seconds: float) -> None:
+    settings = load({"TICKWIRE_FOLD__HORIZON": text}, Path("none"))
+    assert settings.fold.horizon == timedelta(seconds=seconds)
+
+
 def test_an_impossible_value_names_its_variable() -> None:
     with pytest.raises(SettingsError, match=r"TICKWIRE_KAFKA__PARTITIONS: .*greater than or equal to 1, was '0'"):
         load({"TICKWIRE_KAFKA__PARTITIONS": "0"}, Path("none"))

@@ -1,0 +1,84 @@
+"""One command: everything starts, both models score, Ctrl-C leaves nothing behind, and it starts again."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.product.running import Product, alive, json_lines, running
+
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(400)]
+FEW = {"TICKWIRE_MODELS__HISTORY": "900", "TICKWIRE_SOURCE__SIM_RATE": "40"}
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with running(tmp_path_factory.mktemp("up") / "data", "sim", **FEW) as product:
+        yield product
+
+
+def test_it_prints_where_everything_is_and_what_to_do_next(product: Product) -> None:
+    said = product.said.read_text()
+    for each in ("kafka", "redis", "clickhouse", "score", "news", "collect", "api", "feed", "tickwire watch"):
+        assert each in said
+    assert product.addresses["clickhouse_url"] in said.replace("\n", "")
+
+
+def test_watch_shows_moving_scores_of_both_models(product: Product) -> None:
+    screens = json_lines(product.tickwire("watch", "--seconds", "6", "--json"))
+    first, last = screens[1]["symbols"], screens[-1]["symbols"]
+    assert len(last) >= 20
+    for model in ("online", "onnx"):
+        assert all(row[model] is not None for row in last.values())
+        assert sum(first[name][model] != last[name][model] for name in first) > len(first) / 2
+    assert screens[-1]["rate"] > 0
+    assert screens[-1]["gaps"] == 0
+    assert any(value is not None for value in last["SIMA"]["features"].values())
+
+
+def test_every_update_is_scored_once_and_the_ledger_adds_up(product: Product) -> None:
+    api = f"http://127.0.0.1:{product.addresses['api_port']}"
+    with urlopen(f"{api}/readyz") as answer:  # noqa: S310
+        ready = json.load(answer)
+    score = ready["scores"][0]
+    assert set(score["models"]) == {"online", "onnx"}
+    assert score["provider"] == "cpu"
+    product.until("SELECT count() >= " + str(score["events"]["folded"]) + " FROM predictions", 1)
+    ((predictions, offsets, unscored),) = product.rows(
+        "SELECT count(), uniqExact(src_partition, src_offset), countIf(onnx IS NULL OR online IS NULL) FROM predictions"
+    )
+    assert predictions == offsets
+    assert unscored == 0
+    ledger = product.rows("SELECT events_in, folded + duplicate + late + rejected + control FROM ledger")
+    assert ledger
+    assert all(both[0] == both[1] for both in ledger)
+
+
+def test_news_becomes_signals(product: Product) -> None:
+    product.until("SELECT count() > 0 FROM news", 1)
+
+
+def test_the_commands_answer(product: Product) -> None:
+    (row,) = json_lines(product.tickwire("sql", "SELECT 1 AS one, 'x' AS text", "--json"))
+    assert row == {"one": 1, "text": "x"}
+    topics = json.loads(product.tickwire("topics", "--json"))
+    assert {topic["topic"]: topic["records"] > 0 for topic in topics}["market.events.v1"]
+    assert all(finding["state"] != "bad" for finding in json.loads(product.tickwire("doctor", "--json")))
+
+
+def test_ctrl_c_leaves_nothing_behind_and_it_starts_again_where_it_was(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running(data, "sim", **FEW) as first:
+        pids = first.pids()
+        assert len(pids) >= 7
+        first.until("SELECT count() > 1000 FROM predictions", 1)
+    assert first.process.returncode == 0
+    assert not any(alive(pid) for pid in pids)
+    with running(data, "sim", **FEW) as again:
+        assert "training" not in again.said.read_text()
+        ((rows, unique),) = again.rows("SELECT count(), uniqExact(src_partition, src_offset) FROM predictions")
+        assert rows == unique > 1000
+        again.until(f"SELECT count() > {rows + 50} FROM predictions", 1)
+    assert not any(alive(pid) for pid in again.pids())
