@@ -109,13 +109,10 @@ class _Start:
         history = 0.0 if trained else self.settings.models.history.total_seconds()
         if kind != "none":
             self.supervisor.start(self._process("collect", "--source", kind, "--history", f"{history:g}"))
-        waiting = [] if trained else ["--wait-for-model", "180"]
-        score = self._process("score", *waiting, ready=self._answers("/readyz") if trained or kind != "none" else None)
         if trained or kind == "none":
-            self.supervisor.start(score)
+            self.supervisor.start(self._process("score", ready=self._answers("/readyz")))
             return
-        early = self._process("score", *waiting)
-        self.supervisor.start(early)
+        self.supervisor.start(self._process("score", "--wait-for-model", "180"))
         self._train(bar)
         self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
 
@@ -193,9 +190,7 @@ class _Start:
         for score in ready.get("scores", []):
             models = ", ".join(f"{name} {id_}" for name, id_ in score["models"].items())
             out.print(f"models: {models}; ONNX on {score['provider'] or 'nothing yet'}; logs in {s.data / 'logs'}")
-        out.print(
-            f"services up after {services_s:.1f} s, both models scoring after {time.monotonic() - self.began:.1f} s"
-        )
+        out.print(f"services up after {services_s:.1f} s, scoring after {time.monotonic() - self.began:.1f} s")
         out.print(NEXT.format(api=api, symbol=symbols[0]))
 
 

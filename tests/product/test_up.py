@@ -40,7 +40,7 @@ def test_watch_shows_moving_scores_of_both_models(product: Product) -> None:
 
 def test_every_update_is_scored_once_and_the_ledger_adds_up(product: Product) -> None:
     api = f"http://127.0.0.1:{product.addresses['api_port']}"
-    with urlopen(f"{api}/readyz") as answer:  # noqa: S310
+    with urlopen(f"{api}/readyz") as answer:
         ready = json.load(answer)
     score = ready["scores"][0]
     assert set(score["models"]) == {"online", "onnx"}
