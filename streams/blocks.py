@@ -24,6 +24,7 @@ MOST_ROWS: Final = 32_768
 AT_ONCE: Final = 2
 """Tables that are stored at the same time."""
 DAY_MS: Final = 86_400_000
+STAGE: Final = "tickwire_score_stage_seconds"
 
 
 class BlockBuffer:
@@ -50,11 +51,13 @@ class BlockBuffer:
 
     def add(self, output: ShardOutput) -> None:
         """Take the rows of one stretch. Raises what the storing thread died of."""
+        began = perf_counter()
         made = {
             table: new
             for table, block in self._maker.blocks(output).items()
             if (new := self._unstored(table, output.partition, block)) is not None
         }
+        self._meter.observe(STAGE, perf_counter() - began, stage="blocks")
         with self._changed:
             self._wait_for(lambda: self._rows < 2 * MOST_ROWS)
             for table, block in made.items():
@@ -79,7 +82,9 @@ class BlockBuffer:
         self._thread.join()
 
     def _wait_for(self, done: Callable[[], bool]) -> None:
+        began = perf_counter()
         self._changed.wait_for(lambda: self._failed is not None or done())
+        self._meter.observe(STAGE, perf_counter() - began, stage="clickhouse_wait")
         if self._failed is not None:
             raise self._failed
 
@@ -112,11 +117,12 @@ class BlockBuffer:
             return
         began = perf_counter()
         list(self._pool.map(self._write_table, pending, pending.values()))
-        self._meter.observe("tickwire_score_stage_seconds", perf_counter() - began, stage="clickhouse")
+        self._meter.observe(STAGE, perf_counter() - began, stage="clickhouse")
 
     def _write_table(self, table: str, blocks: list[Block]) -> None:
         for block in _by_day(joined(blocks)):
             self._store.insert(table, block, _token(self._maker.log_id, block))
+            self._meter.count("tickwire_clickhouse_rows_total", len(block["src_offset"]), table=table)
 
 
 def _by_day(block: Block) -> list[Block]:
