@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ def fold(
 ) -> list[ShardOutput]:
     """Fold the events in stretches that end at `cuts`."""
     on, edges = on or shard(), [0, *sorted(cuts), len(events)]
-    return [on.advance(stretch(events[a:b], first + a)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [on.advance(stretch(events[a:b], first + a)) for a, b in pairwise(edges)]
 
 
 def told(outputs: Sequence[ShardOutput]) -> dict[str, list[Any]]:
@@ -79,7 +80,9 @@ def test_the_test_log_reaches_every_door_and_learns() -> None:
     assert doors == {0, 1, 2, 3}
     assert {reason for _, reason in WHOLE["rejected"]} == {"crossed_quote", "future"}
     assert len({row[4] for row in WHOLE["rows"]}) > 3
-    assert len(WHOLE["outcomes"]) > 100 and len(WHOLE["bars"]) > 100 and len(WHOLE["ledger"]) > 1
+    assert len(WHOLE["outcomes"]) > 100
+    assert len(WHOLE["bars"]) > 100
+    assert len(WHOLE["ledger"]) > 1
 
 
 @pytest.mark.parametrize("at", [1, 700, 1999, 3999])

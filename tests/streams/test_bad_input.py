@@ -83,7 +83,9 @@ def test_bad_records_are_told_with_their_reasons_and_the_flow_goes_on(kafka: Kaf
     producer.produce(EVENTS.name, EVENTS.encode(trade(0)), partition=0)
     refused: list[str] = []
     for value, _ in bad():
-        producer.produce(EVENTS.name, value, partition=0, on_delivery=lambda e, _: refused.append(e.name()) if e else None)
+        producer.produce(
+            EVENTS.name, value, partition=0, on_delivery=lambda e, _: refused.append(e.name()) if e else None
+        )
     producer.produce(EVENTS.name, huge(), partition=0, on_delivery=lambda e, _: refused.append(e.name()) if e else None)
     producer.produce(EVENTS.name, EVENTS.encode(trade(9)), partition=0)
     assert producer.flush(30) == 0

@@ -168,7 +168,11 @@ def test_bad_records_become_dead_letters_with_their_reasons_and_the_flow_goes_on
         (raw.replace(b'"trade"', b'"trade2"'), "unknown_type"),
         (raw.replace(b'"type":"trade",', b""), "unknown_type"),
         (raw[:-1] + b',"pad":"' + b"x" * 10_000_000 + b'"}', "too_large"),
-        (b'{"type":"quote","symbol":"A","venue":"X","seq":1,"ts_event":10,"ts_ingest":10,"bid":2,"bid_size":1,"ask":1,"ask_size":1}', "crossed_quote"),
+        (
+            b'{"type":"quote","symbol":"A","venue":"X","seq":1,"ts_event":10,"ts_ingest":10,'
+            b'"bid":2,"bid_size":1,"ask":1,"ask_size":1}',
+            "crossed_quote",
+        ),
     ]  # fmt: skip
     run = Run(
         ListLog(
