@@ -13,6 +13,7 @@ from infra.embedded.bodies import PIECE
 from infra.embedded.chdb_engine import Answer, Engine, Options, Progress, Session
 from infra.embedded.guard import refuse_expressions_in_settings, refuse_outside
 from infra.embedded.http_query import HttpQuery
+from infra.embedded.revisions import CUSTOM_SERIALIZATION, newer_blocks
 from infra.embedded.statements import Statement, parse_insert, parse_query
 
 LARGEST_STATEMENT: Final = 16 << 20
@@ -50,16 +51,19 @@ def answered(engine: Engine, query: HttpQuery, body: Iterator[bytes]) -> Iterato
         refuse_outside(statement.tokens)
         refuse_expressions_in_settings(query.options.settings)
     output_format = statement.format or query.default_format
+    newer = output_format.lower() == "native" and query.revision >= CUSTOM_SERIALIZATION
     with engine.session(query.options) as session:
         if statement.kind == "insert":
             progress = session.insert(statement.text, statement.format or "Values", data)
             yield Reply(None, progress, iter(()), 0)
         elif statement.streamable and output_format.lower() in PIECEWISE:
-            with closing(session.stream(statement.text, output_format)) as answers:
+            with closing(session.stream(statement.text, output_format)) as blocks:
+                answers = map(_newer, blocks) if newer else blocks
                 yield _streamed(answers, output_format, engine.scratch if query.whole else None)
         else:
             _limit_result(session, query.options)
             answer = session.query(statement.text, output_format)
+            answer = _newer(answer) if newer else answer
             has_rows = statement.kind == "rows" or bool(answer.body)
             yield Reply(output_format if has_rows else None, answer.progress, iter((answer.body,)), len(answer.body))
 
@@ -95,6 +99,10 @@ def _whole(head: bytes, body: Iterator[bytes]) -> bytes:
                 f"a statement has up to {LARGEST_STATEMENT} bytes, this one has more: put its values into a table first",
             )
     return b"".join(parts)
+
+
+def _newer(answer: Answer) -> Answer:
+    return replace(answer, body=newer_blocks(answer.body))
 
 
 def _limit_result(session: Session, options: Options) -> None:

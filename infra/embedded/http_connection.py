@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from infra.embedded.answers import EngineError, content_type
+from infra.embedded.blocks import packed
 from infra.embedded.bodies import BodyTooLarge, Transfer, pieces
 from infra.embedded.chdb_engine import Engine, Progress
 from infra.embedded.encoders import Encoder, encoder
@@ -128,46 +129,46 @@ class Connection(BaseHTTPRequestHandler):
         return name.lower() in LOCAL_NAMES and (origin in LOCAL_NAMES or origin is None)
 
     def _serve(self) -> None:
-        limit = self.server.limits.body
         self._query_id = ""
         try:
-            transfer = Transfer(self.rfile, self.headers, limit=limit)
+            transfer = Transfer(self.rfile, self.headers, limit=self.server.limits.body)
         except (ValueError, BodyTooLarge) as error:
             self._too_large_or_wrong(error)
             return
         try:
-            self._answer(transfer, limit)
+            self._answer(transfer)
             while transfer.next_piece():  # what an error left unread
                 pass
         except BodyTooLarge as error:
             self._too_large_or_wrong(error)
 
-    def _answer(self, transfer: Transfer, limit: int) -> None:
-        encoding = self.headers.get("Content-Encoding", "")
-        head_sent = False
-        out: Encoder | None = None
-        tag = uuid4().hex[:16]
+    def _answer(self, transfer: Transfer) -> None:
         try:
-            if is_form(self.headers):
-                form = pieces(transfer, encoding, blocks=False, limit=limit)
-                query = read_form(self.path, self.headers, form, method=self.command)
-                body: Iterator[bytes] = iter(())
-            else:
-                query = read_query(self.path, self.headers, method=self.command)
-                body = pieces(transfer, encoding, blocks=query.packed_body, limit=limit)
-            self._query_id = query.options.query_id
+            query, body = self._read(transfer)
+        except EngineError as error:
+            self._error(error, packed_answer=False)
+            return
+        self._query_id = query.options.query_id
+        out = encoder(self.headers.get("Accept-Encoding", ""), compress=query.compress, blocks=query.packed_answer)
+        tag = uuid4().hex[:16]
+        begun = False
+        try:
             with answered(self.server.engine, query, body) as reply:
-                out = encoder(
-                    self.headers.get("Accept-Encoding", ""), compress=query.compress, blocks=query.packed_answer
-                )
-                head_sent = True
+                begun = True
                 self._reply(query, reply, out, tag)
         except EngineError as error:
-            text = error.text(self.server.engine.version)
-            if head_sent and out is not None:
-                self._break_off(out, text, tag)
+            if begun:
+                self._break_off(out, error.text(self.server.engine.version), tag)
             else:
-                self._error(error, text)
+                self._error(error, packed_answer=query.packed_answer)
+
+    def _read(self, transfer: Transfer) -> tuple[HttpQuery, Iterator[bytes]]:
+        encoding, limit = self.headers.get("Content-Encoding", ""), self.server.limits.body
+        if is_form(self.headers):
+            form = pieces(transfer, encoding, blocks=False, limit=limit)
+            return read_form(self.path, self.headers, form, method=self.command), iter(())
+        query = read_query(self.path, self.headers, method=self.command)
+        return query, pieces(transfer, encoding, blocks=query.packed_body, limit=limit)
 
     def _reply(self, query: HttpQuery, reply: Reply, out: Encoder, tag: str) -> None:
         plain = out.content_encoding is None and not query.packed_answer
@@ -205,8 +206,10 @@ class Connection(BaseHTTPRequestHandler):
         self._chunk(out.add(block.encode()) + out.end())
         self.close_connection = True
 
-    def _error(self, error: EngineError, text: str) -> None:
-        body = text.encode()
+    def _error(self, error: EngineError, *, packed_answer: bool) -> None:
+        body = error.text(self.server.engine.version).encode()
+        if packed_answer:
+            body = packed(body)
         self.send_response(error.status)
         self._common_headers(None)
         self.send_header("X-ClickHouse-Exception-Code", str(error.code))

@@ -36,6 +36,8 @@ class HttpQuery:
     default_format: str
     whole: bool
     """Answer only when the statement has ended (`wait_end_of_query`)."""
+    revision: int
+    """The native protocol that the client speaks (`client_protocol_version`); 0 where it says none."""
     packed_body: bool
     packed_answer: bool
     compress: bool
@@ -83,6 +85,7 @@ def _query(fields: Mapping[str, str], headers: Headers, *, method: str) -> HttpQ
         options=options,
         default_format=fields.get("default_format") or headers.get("X-ClickHouse-Format") or DEFAULT_FORMAT,
         whole=_is_on(fields.get("wait_end_of_query")),
+        revision=_number(fields.get("client_protocol_version", "0")),
         packed_body=_is_on(fields.get("decompress")),
         packed_answer=_is_on(fields.get("compress")),
         compress=_is_on(fields.get("enable_http_compression")),
@@ -91,6 +94,10 @@ def _query(fields: Mapping[str, str], headers: Headers, *, method: str) -> HttpQ
 
 def _is_on(value: str | None) -> bool:
     return value is not None and value.lower() in ("1", "true")
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _limited(body: Iterator[bytes]) -> bytes:

@@ -174,6 +174,8 @@ def test_clickhouses_own_blocks_go_in_and_out(clickhouse: ClickHouse) -> None:
     assert clickhouse.ask(body=body, decompress="1").status == 200
     answer = clickhouse.ask(f"SELECT * FROM {name} ORDER BY a", compress="1")
     assert b"".join(unpacked([answer.body])) == b"1\tx\n2\ty\n"
+    error = clickhouse.ask("SELECT * FROM nowhere", compress="1")
+    assert b"".join(unpacked([error.body])).startswith(b"Code: 60. ")
 
 
 def test_the_engines_own_files_are_blocks_that_we_can_read(clickhouse: ClickHouse) -> None:
