@@ -68,6 +68,7 @@ class Supervisor:
         self._looking = threading.Lock()
         self._stopping = False
         self._interrupted = False
+        self._broken: BaseException | None = None
         self._ended = False
         self._before: dict[int, Any] = {}
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -90,10 +91,10 @@ class Supervisor:
         waiting = [self._ask(service) for service in services]
         while waiting:
             for watched in list(waiting):
-                if watched.phase == "failed":
-                    raise self._failure(watched)
+                if watched.phase == "failed" or self._broken is not None:
+                    raise self._why()
                 if watched.phase == "running" and watched.service.ready():
-                    self._on_event(f"{watched.service.name} is ready after {time.monotonic() - begun:.2f} s")
+                    self._tell(f"{watched.service.name} is ready after {time.monotonic() - begun:.2f} s")
                     waiting.remove(watched)
                 elif time.monotonic() - begun > watched.service.ready_within.total_seconds():
                     raise self._late(watched)
@@ -102,8 +103,9 @@ class Supervisor:
 
     def publish(self, addresses: Mapping[str, str]) -> None:
         """Tell `run.json`, and with it every command on this directory, where clients connect."""
-        self._addresses.update(addresses)
-        self._write_state()
+        with self._looking:
+            self._addresses.update(addresses)
+            self._write_state()
 
     def services(self) -> tuple[Watched, ...]:
         """What was started, in that order."""
@@ -122,7 +124,7 @@ class Supervisor:
         """Block until a signal comes (KeyboardInterrupt) or a service is given up (ServiceFailed)."""
         while not self._failed.wait(1.0):
             pass
-        raise self._failure(next(watched for watched in self._services if watched.phase == "failed"))
+        raise self._why()
 
     def stop(self) -> None:
         """Stop everything, last started first; returns when nothing is left. A second call does nothing."""
@@ -135,7 +137,7 @@ class Supervisor:
             willing = watched.process.stop()
             watched.phase = "stopped"
             how = "stopped" if willing else f"did not stop within {watched.service.stop_after} and was killed"
-            self._on_event(f"{watched.service.name} {how}")
+            self._tell(f"{watched.service.name} {how}")
         self._wake.set()
         self._watcher.join()
         self._instance.close()
@@ -152,9 +154,22 @@ class Supervisor:
         asked: Future[Watched] = Future()
         self._asked.append((service, asked))
         self._wake.set()
-        return asked.result()
+        while True:
+            try:
+                return asked.result(1.0)
+            except TimeoutError:
+                if self._broken is not None:
+                    raise self._why() from self._broken
 
     def _watch(self) -> None:
+        try:
+            self._watch_until_the_end()
+        except BaseException as error:
+            self._broken = error
+            self._failed.set()
+            raise
+
+    def _watch_until_the_end(self) -> None:
         while not (self._ended and all(watched.phase == "stopped" for watched in self._services)):
             self._wake.wait(LOOK_EVERY_S)
             self._wake.clear()
@@ -184,26 +199,46 @@ class Supervisor:
         if watched.phase == "running" and (code := watched.process.exit_code()) is not None:
             self._bury(watched, code)
         elif watched.phase == "waiting" and time.monotonic() >= watched.restart_at:
-            watched.process = Process(watched.service, watched.log)
+            try:
+                watched.process = Process(watched.service, watched.log)
+            except OSError as error:
+                self._try_again_later(watched, f"cannot be started: {error}")
+                return
             watched.restarts += 1
             watched.phase = "running"
             self._write_state()
 
     def _bury(self, watched: Watched, code: int) -> None:
         watched.process.sweep()
+        self._try_again_later(watched, f"was killed by signal {-code}" if code < 0 else f"ended with status {code}")
+
+    def _try_again_later(self, watched: Watched, how: str) -> None:
         now = time.monotonic()
         watched.deaths.append(now)
         recent = sum(now - at <= DEATHS_WITHIN_S for at in watched.deaths)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         if recent >= DEATHS:
             watched.phase = "failed"
             self._failed.set()
-            self._on_event(str(self._failure(watched)))
+            self._tell(str(self._failure(watched)))
             return
         pause = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (recent - 1))
         watched.restart_at = now + pause
         watched.phase = "waiting"
-        self._on_event(f"{watched.service.name} {how}; it is started again in {pause:g} s (log: {watched.log})")
+        self._tell(f"{watched.service.name} {how}; it is started again in {pause:g} s (log: {watched.log})")
+
+    def _tell(self, event: str) -> None:
+        """A listener whose terminal is gone must not keep the services from being watched and stopped."""
+        try:
+            self._on_event(event)
+        except OSError as error:
+            log.warning("%s (nobody could be told: %s)", event, error)
+
+    def _why(self) -> ServiceFailed:
+        """What there is to say when the waiting is over."""
+        for watched in self._services:
+            if watched.phase == "failed":
+                return self._failure(watched)
+        return ServiceFailed(f"the watch over the services broke off: {self._broken!r}")
 
     def _failure(self, watched: Watched) -> ServiceFailed:
         return ServiceFailed(
@@ -222,4 +257,7 @@ class Supervisor:
             RunningService(watched.service.name, watched.pid, identity(watched.pid), dict(watched.service.ports))
             for watched in self._services
         )
-        self._instance.write(RunState(pid=os.getpid(), services=running, addresses=dict(self._addresses)))
+        try:
+            self._instance.write(RunState(pid=os.getpid(), services=running, addresses=dict(self._addresses)))
+        except OSError as error:
+            self._tell(f"what runs could not be written down: {error}")

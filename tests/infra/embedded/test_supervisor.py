@@ -93,7 +93,7 @@ def test_a_service_that_dies_is_started_again_on_its_port(supervisor: Supervisor
     os.kill(first, signal.SIGKILL)
     until("the service being started again", lambda: watched.pid != first and listens(port), within_s=10)
     assert watched.restarts == 1
-    assert any("fragile was killed by SIGKILL; it is started again in 0.1 s" in event for event in events)
+    assert any("fragile was killed by signal 9; it is started again in 0.1 s" in event for event in events)
     state = read_run_state(supervisor.directory)
     assert state is not None
     assert [(found.name, found.pid) for found in state.services] == [("fragile", watched.pid)]
@@ -172,6 +172,35 @@ def test_nothing_is_started_again_while_everything_is_stopped(tmp_path: Path) ->
             running.start(service("racer", port))
             threading.Timer(0.0, os.kill, (running.services()[0].pid, signal.SIGKILL)).start()
         assert not listens(port)
+
+
+def test_a_listener_that_is_gone_keeps_nothing_from_being_stopped(tmp_path: Path) -> None:
+    def gone(_event: str) -> None:
+        raise BrokenPipeError("the terminal was closed")
+
+    ports = [free_port(), free_port()]
+    with Supervisor(tmp_path, on_event=gone) as running:
+        running.start(*(service(f"s{port}", port) for port in ports))
+        first = running.services()[0]
+        dead = first.pid
+        os.kill(dead, signal.SIGKILL)
+        until("the service being started again", lambda: first.pid != dead and listens(ports[0]), within_s=10)
+    assert not any(listens(port) for port in ports)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_watch_that_breaks_off_is_an_error_for_whoever_waits(tmp_path: Path) -> None:
+    def broken(event: str) -> None:
+        if "started again" in event:
+            raise RuntimeError("no more")
+
+    with Supervisor(tmp_path, on_event=broken) as running:
+        running.start(service("s", free_port()))
+        os.kill(running.services()[0].pid, signal.SIGKILL)
+        with pytest.raises(ServiceFailed, match="broke off: RuntimeError"):
+            running.wait()
+        with pytest.raises(ServiceFailed, match="broke off"):
+            running.start(service("t", free_port()))
 
 
 UP = """
