@@ -102,7 +102,7 @@ class Models(Section):
 
     provider: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
-    history: Duration = timedelta(minutes=40)
+    history: Duration = timedelta(minutes=36)
     """How much is folded before the first model is trained."""
 
 
@@ -122,7 +122,7 @@ class Source(Section):
     products: tuple[str, ...] = ("BTC-USD", "ETH-USD", "SOL-USD")
     coinbase_ws: str = "wss://ws-feed.exchange.coinbase.com"
     coinbase_rest: str = "https://api.exchange.coinbase.com"
-    sim_rate: float = Field(60.0, gt=0)
+    sim_rate: float = Field(50.0, gt=0)
     """Simulated events per second."""
     sim_seed: int = 0
 

@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import httpx2
@@ -58,11 +59,12 @@ class _Start:
         self.began = time.monotonic()
 
     def everything(self, kind: str) -> None:
-        """Services, history and a first model if there is none, then the processes."""
+        """Services, then the processes, history and a first model if there is none."""
+        asked = ThreadPoolExecutor(1).submit(self._source, kind)
         embedded = self._services()
         self.settings = at(self.settings, embedded.as_dict() | {"api_port": str(free_port(self.settings.api.port))})
         services_s = time.monotonic() - self.began
-        kind, why = self._source(kind)
+        kind, why = asked.result()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as bar:
             self._processes(kind, bar)
@@ -96,28 +98,30 @@ class _Start:
         return "sim", "Coinbase Exchange does not answer within 3 s, so the market is simulated"
 
     def _processes(self, kind: str, bar: Progress) -> None:
-        from infra.composition import load_model  # noqa: PLC0415
+        from infra.composition import load_model, model_path  # noqa: PLC0415
         from infra.kafka import create_topics  # noqa: PLC0415
 
         create_topics(self.settings.kafka)
-        self.supervisor.start(self._process("api", ready=self._answers("/healthz")), self._process("news"))
         try:
             trained = load_model(self.settings) is not None
         except ModelError as error:
             self.console.print(f"[yellow]the model at hand is not used: {error}; a new one is trained[/yellow]")
+            model_path(self.settings).unlink()
             trained = False
-        history = 0.0 if trained else self.settings.models.history.total_seconds()
-        if kind != "none":
-            self.supervisor.start(self._process("collect", "--source", kind, "--history", f"{history:g}"))
-        if trained or kind == "none":
-            self.supervisor.start(self._process("score", ready=self._answers("/readyz")))
-            return
-        self.supervisor.start(self._process("score", "--wait-for-model", "180"))
-        self._train(bar)
+        training = kind != "none" and not trained
+        model_path(self.settings).with_name(NO_MODEL_YET).unlink(missing_ok=True)
+        history_s = self.settings.models.history.total_seconds() if training else 0
+        collect = [self._process("collect", "--source", kind, "--history", f"{history_s:g}")] if kind != "none" else []
+        score = self._process("score", *(["--wait-for-model", "180"] if training else []))
+        self.supervisor.start(*collect, score, self._process("api", ready=self._answers("/healthz")))
+        if training:
+            self._train(bar)
+        self.supervisor.start(self._process("news"))
         self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
 
     def _train(self, bar: Progress) -> None:
         """Wait for the history, fold it, train the first model."""
+        from infra.composition import model_path  # noqa: PLC0415
         from infra.training import train_from_log  # noqa: PLC0415
 
         task = bar.add_task("history is written to the log", total=None)
@@ -127,8 +131,6 @@ class _Start:
                 self.settings, lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
             )
         except TrainingError as error:
-            from infra.composition import model_path  # noqa: PLC0415
-
             no_model = model_path(self.settings).with_name(NO_MODEL_YET)
             no_model.parent.mkdir(parents=True, exist_ok=True)
             no_model.touch()
