@@ -34,7 +34,11 @@ TSV_ESCAPES: Final = str.maketrans(
     {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\b": "\\b", "\f": "\\f"}
 )
 LITERAL_ESCAPES: Final = str.maketrans({"\\": "\\\\", "'": "\\'"})
-WRITE: Final[Mapping[str, str]] = {"async_insert": "0", "insert_deduplicate": "1"}
+WRITE: Final[Mapping[str, str]] = {
+    "async_insert": "0",
+    "insert_deduplicate": "1",
+    "optimize_on_insert": "0",  # no two rows of a block are the same row: to look for them costs a fifth of an insert
+}
 READ: Final[Mapping[str, str]] = {
     "wait_end_of_query": "1"
 }  # an error in the middle of a result is then a status, not text

@@ -128,7 +128,10 @@ def _insert_settings(client: Client, token: str | None) -> dict[str, object]:
         raise _too_old(server, "22.2", "insert tokens")
     if server.used_revision < NAMED_SETTINGS_SINCE:
         return {"insert_deduplicate": 0}
-    return {"async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": own_token(token)}
+    return {
+        "async_insert": 0, "insert_deduplicate": 1, "insert_deduplication_token": own_token(token),
+        "optimize_on_insert": 0,  # as over HTTP
+    }  # fmt: skip
 
 
 def _too_old(server: Any, needed: str, what: str) -> DatabaseError:

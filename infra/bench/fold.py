@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -72,13 +72,15 @@ def _check(settings: Settings, folded: Folded) -> None:
         found[table] = database.rows(query).rows[0][0]
     database.close()
     if set(found.values()) != {folded.folded}:
-        raise BackendError(f"{folded.folded} events were folded, but there are {found}: a measurement of lost rows is none")
+        raise BackendError(
+            f"{folded.folded} events were folded, but there are {found}: a measurement of lost rows is none"
+        )
 
 
 def _score(settings: Settings, count: int, services: Mapping[str, int], give_up_s: float) -> Folded:
     """In the child: the scoring process until all is stored."""
     configure_logging("warning")
-    watch = Watch(count, services)
+    watch = Watch(count, services, lambda: records(settings.kafka, PREDICTIONS.name))
     watching = threading.Thread(target=watch.stop_when_stored, args=(give_up_s,), daemon=True)
     watching.start()
     run(settings, telemetry=watch)
@@ -118,8 +120,8 @@ class _Stages:
 class Watch(Telemetry):
     """The telemetry of a scoring process, which also sees when everything is stored."""
 
-    def __init__(self, count: int, services: Mapping[str, int]) -> None:
-        self.count_expected, self._services = count, services
+    def __init__(self, count: int, services: Mapping[str, int], written: Callable[[], int]) -> None:
+        self._count, self._services, self._written = count, services, written
         self.doors: dict[str, float] = defaultdict(float)
         self.rows: dict[str, float] = defaultdict(float)
         super().__init__()
@@ -145,19 +147,20 @@ class Watch(Telemetry):
     def stop_when_stored(self, give_up_s: float) -> None:
         """Look now and then, and stop this process by the signal that stops it in production."""
         deadline = perf_counter() + give_up_s
-        while not self._stored() and perf_counter() < deadline:
+        while not (stored := self._stored()) and perf_counter() < deadline:
             time.sleep(LOOK_EVERY_S)
-        if self._stored():
+        if stored:
             self.end = _Usage.now(self._services, perf_counter())
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _stored(self) -> bool:
-        folded, last = self.doors["folded"], self._stages.last
+        """Everything is in ClickHouse and, asked last because it costs, at the broker; bars go with the predictions."""
+        folded = self.doors["folded"]
         return (
-            sum(self.doors.values()) == self.count_expected
+            sum(self.doors.values()) == self._count
             and self.rows["features"] == folded == self.rows["predictions"]
-            and last["clickhouse"] > last["blocks"]
-            and last["acknowledge"] > last["predictions"]
+            and self._stages.last["clickhouse"] > self._stages.last["blocks"]
+            and self._written() == folded
         )
 
     def folded(self) -> Folded:
@@ -166,9 +169,9 @@ class Watch(Telemetry):
         assert self.end is not None
         spent, last, begin = self._stages.spent, self._stages.last, self.begin
         return Folded(
-            records=self.count_expected,
+            records=self._count,
             folded=round(self.doors["folded"]),
-            seconds=max(last["clickhouse"], last["acknowledge"]) - begin.at,
+            seconds=self.end.at - begin.at,
             read_seconds=max(last["blocks"], last["predictions"], last["redis"]) - begin.at,
             stages={stage: spent[stage] for stage in (*STAGES, "clickhouse")},
             cpu={name: self.end.cpu[name] - begin.cpu.get(name, 0.0) for name in self.end.cpu},
