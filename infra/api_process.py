@@ -15,7 +15,7 @@ from api.feed.hub import FeedHub
 from api.ports import Ports
 from api.server import listen, serve
 from infra.clickhouse import connect
-from infra.composition import WallClock
+from infra.clock import WallClock
 from infra.history import ClickHouseHistory
 from infra.kafka import follow
 from infra.redis import LatestStore

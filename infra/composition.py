@@ -1,7 +1,6 @@
 """From settings to parts: what the processes share when they put themselves together."""
 
 import hashlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +17,6 @@ from processors.snapshot import decode_snapshot
 from schemas.errors import SettingsError
 
 FIRST_SESSION, LAST_SESSION = "1998-01-01", "2035-12-31"
-
-
-class WallClock:
-    """`streams.ports.Clock`."""
-
-    def now_ns(self) -> int:
-        return time.time_ns()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 def rules(fold: Fold) -> FoldRules:

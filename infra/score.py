@@ -15,7 +15,8 @@ from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from infra.clickhouse import connect
-from infra.composition import ShardMaker, WallClock, load_model, rules, sessions, step_name
+from infra.clock import WallClock
+from infra.composition import ShardMaker, load_model, rules, sessions, step_name
 from infra.kafka import KafkaLog, KafkaWriter, topic_id
 from infra.redis import LatestStore
 from infra.settings import Settings

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.composition import ShardMaker, WallClock, rules, sessions
+from infra.clock import WallClock
+from infra.composition import ShardMaker, rules, sessions
 from infra.kafka import KafkaLog, end_offsets
 from infra.score import log_identity
 from infra.settings import Settings

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from infra.composition import WallClock
+from infra.clock import WallClock
 from infra.instance import attached
 from infra.kafka import KafkaWriter, create_topics
 from infra.logs import configure_logging

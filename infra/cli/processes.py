@@ -57,7 +57,7 @@ def _partitions(text: str) -> tuple[int, ...]:
 
 def news(settings: Settings) -> None:
     """Score raw news until told to stop."""
-    from infra.composition import WallClock  # noqa: PLC0415
+    from infra.clock import WallClock  # noqa: PLC0415
     from infra.telemetry import Telemetry  # noqa: PLC0415
     from models.sentiment import LexiconSentiment  # noqa: PLC0415
     from streams.agents.news import build_app, run  # noqa: PLC0415

@@ -12,7 +12,8 @@ from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from confluent_kafka.admin import AdminClient
 
-from infra.composition import ShardMaker, WallClock
+from infra.clock import WallClock
+from infra.composition import ShardMaker
 from infra.kafka import KafkaLog, client_config, create_topics, end_offsets
 from infra.settings import Kafka
 from models.onnx import OnnxModel

@@ -5,7 +5,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from infra.composition import WallClock
+from infra.clock import WallClock
 from infra.kafka import KafkaWriter, client_config
 from infra.settings import Kafka
 from processors.ledger import DOORS

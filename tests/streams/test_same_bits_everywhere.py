@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.composition import WallClock
+from infra.clock import WallClock
 from infra.kafka import KafkaWriter
 from infra.settings import Kafka
 from models.manifest import About, Label, TrainedOn
