@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any, Final
 
 import httpx2
@@ -60,7 +61,9 @@ class _Start:
 
     def everything(self, kind: str) -> None:
         """Services, then the processes, history and a first model if there is none."""
-        asked = ThreadPoolExecutor(1).submit(self._source, kind)
+        meanwhile = ThreadPoolExecutor(2)
+        asked = meanwhile.submit(self._source, kind)
+        meanwhile.submit(import_module, "infra.training")  # a second and a half, while the services start
         embedded = self._services()
         self.settings = at(self.settings, embedded.as_dict() | {"api_port": str(free_port(self.settings.api.port))})
         services_s = time.monotonic() - self.began
