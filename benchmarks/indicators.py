@@ -23,10 +23,10 @@ from functools import partial
 
 import numpy as np
 
+from infra.warm_up import compile_all
 from processors.batch import NS, QUOTE, TRADE, EventBatch
 from processors.features import FEATURES, FeatureEngine
 from processors.market import MarketState, as_of
-from processors.warm_up import compile_kernels
 
 SYMBOLS = 20
 BLOCK = 65_536
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rows", type=int, default=16 * BLOCK)
     asked = parser.parse_args(argv)
-    compile_kernels()
+    compile_all()
     dense, sparse = stream(asked.rows, rate=10_000), stream(asked.rows, rate=SYMBOLS)
     median, p99 = one_row_us(dense)
     costs, kept = ns_each(dense), bytes_each()

@@ -3,9 +3,9 @@ import re
 import numpy as np
 import pytest
 
+from infra.warm_up import compile_all
 from processors.features import FEATURE_NAMES, FEATURES, FEATURES_ID, STRETCH, FeatureEngine, fingerprint
 from processors.indicators.vwap import Vwap
-from processors.warm_up import compile_kernels
 from tests.builders import Tick, batch_of, trade
 from tests.processors.indicators.logs import Log, day, features
 
@@ -82,7 +82,7 @@ def test_every_line_is_contiguous() -> None:
 
 
 def test_warming_up_compiles_all_that_a_real_batch_needs() -> None:
-    compile_kernels()
+    compile_all()
     log = day(seed=5, rows=50)
     kernels = _kernels()
     compiled = {kernel: len(kernel.signatures) for kernel in kernels}

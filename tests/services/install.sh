@@ -9,12 +9,14 @@ command -v chromium >/dev/null || missing="$missing chromium"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
-    # no daemon may start because a package was installed
-    printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
+    # no daemon may start because a package was installed; a machine that has its own say keeps it
+    policy=/usr/sbin/policy-rc.d
+    ours=""
+    [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod +x "$policy"; ours=yes; }
     apt-get update -qq
     # shellcheck disable=SC2086
     apt-get install -y -qq --no-install-recommends $missing >/dev/null
-    rm -f /usr/sbin/policy-rc.d
+    [ -z "$ours" ] || rm -f "$policy"
 else
     echo "tests that need these are skipped by name until you install:$missing" >&2
 fi
