@@ -139,17 +139,18 @@ def _fold(  # type: ignore[no-untyped-def]
     for i in range(len(kind)):
         if kind[i] == HEARTBEAT:
             for s in range(symbols):
-                if venue_of[s] == venue[i]:
+                if venue_of[s] == venue[i] and _due(s, ts[i], horizon, ring, cursor):
                     m = _mature(
                         i, r, s, ts[i], horizon, ring, price, features, scores, cursor, last, m, o_event, o_before,
                         o_row, o_stamps, o_batch_row, o_price, o_scores, o_features, o_label,
                     )  # fmt: skip
         elif door[i] == FOLDED:
             s = symbol[r]
-            m = _mature(
-                i, r, s, now[r], horizon, ring, price, features, scores, cursor, last, m, o_event, o_before, o_row,
-                o_stamps, o_batch_row, o_price, o_scores, o_features, o_label,
-            )  # fmt: skip
+            if _due(s, now[r], horizon, ring, cursor):
+                m = _mature(
+                    i, r, s, now[r], horizon, ring, price, features, scores, cursor, last, m, o_event, o_before,
+                    o_row, o_stamps, o_batch_row, o_price, o_scores, o_features, o_label,
+                )  # fmt: skip
             last[s] = mid[r]
             if np.isfinite(mid[r]) and now[r] // every > cursor[s, 2] and now[r] + horizon < until[i]:
                 cursor[s, 2] = now[r] // every
@@ -163,15 +164,19 @@ def _fold(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _due(s, now, horizon, ring, cursor):  # type: ignore[no-untyped-def]
+    """Whether the oldest parked prediction of symbol `s` has passed its horizon."""
+    return cursor[s, 1] > 0 and ring[s, cursor[s, 0], 0] + horizon < now
+
+
+@njit(cache=True)
 def _mature(  # type: ignore[no-untyped-def]
     i, r, s, now, horizon, ring, price, features, scores, cursor, last, m, o_event, o_before, o_row, o_stamps,
     o_batch_row, o_price, o_scores, o_features, o_label,
 ):  # fmt: skip
     """Everything of symbol `s` whose horizon lies before `now` came true at the newest price so far."""
-    while cursor[s, 1] > 0:
+    while _due(s, now, horizon, ring, cursor):
         slot = cursor[s, 0]
-        if ring[s, slot, 0] + horizon >= now:
-            return m
         o_event[m], o_before[m], o_row[m] = i, r, s
         o_stamps[m, 0], o_stamps[m, 1] = ring[s, slot, 0], ring[s, slot, 1]
         o_batch_row[m] = ring[s, slot, 2]
