@@ -33,6 +33,7 @@ Ctrl-C stops everything.
 """
 HISTORY_WITHIN_S: Final = 120.0
 CAUGHT_UP_NS: Final = 3_000_000_000
+QUIET_S: Final = 3.0
 
 
 def run(settings: Settings, kind: str, *, fresh: bool) -> int:
@@ -57,7 +58,8 @@ def run(settings: Settings, kind: str, *, fresh: bool) -> int:
 class _Start:
     def __init__(self, settings: Settings, supervisor: Supervisor, console: Console) -> None:
         self.settings, self.supervisor, self.console = settings, supervisor, console
-        self.began = time.monotonic()
+        self.began = self.grown_at = time.monotonic()
+        self.records = 0
 
     def everything(self, kind: str) -> None:
         """Services, then the processes, history and a first model if there is none."""
@@ -143,10 +145,15 @@ class _Start:
             )
 
     def _caught_up(self) -> bool:
-        from infra.kafka import newest_event  # noqa: PLC0415
+        """The newest event is of now, or nothing has come for a while."""
+        from infra.kafka import end_offsets, newest_event  # noqa: PLC0415
 
+        records = sum(high for _, high in end_offsets(self.settings.kafka).values())
+        if records != self.records:
+            self.records, self.grown_at = records, time.monotonic()
         newest = newest_event(self.settings.kafka)
-        return newest is not None and newest > time.time_ns() - CAUGHT_UP_NS
+        recent = newest is not None and newest > time.time_ns() - CAUGHT_UP_NS
+        return recent or (records > 0 and time.monotonic() - self.grown_at > QUIET_S)
 
     def _process(self, name: str, *arguments: str, ready: Callable[[], bool] | None = None) -> Service:
         import os  # noqa: PLC0415
