@@ -1,6 +1,7 @@
 """Kafka: topics, the events log, and what we write, over confluent-kafka."""
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,6 +14,7 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -120,11 +122,17 @@ def _topic_config(topic: Topic[Any], kafka: Kafka) -> dict[str, str]:
 
 
 def topic_id(kafka: Kafka, topic: str = EVENTS.name) -> str:
-    """Kafka's own id of the topic: a topic that is deleted and made again has another one."""
-    from confluent_kafka import TopicCollection  # noqa: PLC0415
-
-    described = AdminClient(client_config(kafka)).describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)
-    return str(described[topic].result(ANSWER_S).topic_id)
+    """Kafka's own id of the topic: a topic that is deleted and made again has another one. `LogError` where it is not there."""
+    admin, deadline = AdminClient(client_config(kafka)), time.monotonic() + ANSWER_S
+    while True:
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)
+        try:
+            return str(described[topic].result(ANSWER_S).topic_id)
+        except KafkaException as error:
+            fresh = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART  # brokers hear of a new topic one by one
+            if not fresh or time.monotonic() > deadline:
+                raise LogError(f"topic {topic} cannot be described: {error.args[0].str()}") from error
+            time.sleep(0.1)
 
 
 @dataclass

@@ -44,8 +44,19 @@ def consume(bootstrap: str, topic: str, count: int) -> list[bytes]:
 
 
 def topic_id(bootstrap: str, topic: str) -> str:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    return str(admin.describe_topics(TopicCollection([topic]))[topic].result(10).topic_id)
+    """As the broker says, once all of it has heard of the topic."""
+    admin, found = AdminClient({"bootstrap.servers": bootstrap}), []
+
+    def described() -> bool:
+        try:
+            found.append(admin.describe_topics(TopicCollection([topic]))[topic].result(10).topic_id)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+        return bool(found)
+
+    until("the topic being described", described, within_s=10)
+    return str(found[0])
 
 
 def test_what_is_produced_is_consumed_in_order(apache_kafka: ApacheKafka) -> None:
