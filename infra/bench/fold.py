@@ -4,22 +4,19 @@ Measured from the first poll that brought records until the last row is stored i
 acknowledged by Kafka; then counted, at both, whether nothing is missing.
 """
 
-import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final
 
 from infra.bench.machine import cpu_seconds, thread_seconds
-from infra.bench.workbench import Workbench, records
+from infra.bench.workbench import Workbench, in_child, records
 from infra.clickhouse import connect
-from infra.logs import configure_logging
 from infra.score import run
 from infra.settings import Settings
 from infra.telemetry import Telemetry
@@ -56,10 +53,7 @@ class Folded:
 
 def fold_all(bench: Workbench, give_up_s: float = 300.0) -> Folded:
     """Score everything that is on the log; `BackendError` where rows or messages are missing or doubled afterwards."""
-    count = records(bench.settings.kafka)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as pool:
-        folded = pool.submit(_score, bench.settings, count, bench.pids(), give_up_s).result()
+    folded = in_child(_score, bench.settings, records(bench.settings.kafka), bench.pids(), give_up_s)
     _check(bench.settings, folded)
     return folded
 
@@ -78,8 +72,7 @@ def _check(settings: Settings, folded: Folded) -> None:
 
 
 def _score(settings: Settings, count: int, services: Mapping[str, int], give_up_s: float) -> Folded:
-    """In the child: the scoring process until all is stored."""
-    configure_logging("warning")
+    """The scoring process until all is stored."""
     watch = Watch(count, services, lambda: records(settings.kafka, PREDICTIONS.name))
     watching = threading.Thread(target=watch.stop_when_stored, args=(give_up_s,), daemon=True)
     watching.start()

@@ -126,7 +126,10 @@ def doctor(json: Json = False) -> None:
 @app.command(rich_help_panel="Understand")
 def bench(
     what: Annotated[
-        str, typer.Argument(help="flow: topic to ClickHouse and feed. peers: the same job written per event.")
+        str,
+        typer.Argument(
+            help="flow: log to ClickHouse, topics and feed. latency: the feed alone. peers: beside the same job per event."
+        ),
     ] = "flow",
     events: Annotated[int, typer.Option(help="How many events are folded.", min=1_000)] = 500_000,
     json: Json = False,
