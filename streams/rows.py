@@ -24,6 +24,8 @@ class Words:
 
     known: dict[str, int] = field(default_factory=dict)
     all: list[str] = field(default_factory=list)
+    _kept: dict[int, tuple[Sequence[str], NDArray[np.int64]]] = field(default_factory=dict)
+    """By the list's id; the list is held, so that nothing else can have it."""
 
     def codes(self, words: Sequence[str]) -> NDArray[np.int64]:
         """Number of each word; new ones are numbered."""
@@ -32,6 +34,13 @@ class Words:
                 self.known[word] = len(self.all)
                 self.all.append(word)
         return np.array([self.known[word] for word in words], np.int64)
+
+    def codes_of(self, growing: Sequence[str]) -> NDArray[np.int64]:
+        """The same, remembered for a list that is asked for again and again and only ever grows."""
+        kept = self._kept.get(id(growing))
+        if kept is None or len(kept[1]) != len(growing):
+            kept = self._kept[id(growing)] = (growing, self.codes(growing))
+        return kept[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +57,41 @@ class RowMaker:
     words: Words = field(default_factory=Words)
 
     def blocks(self, output: ShardOutput) -> dict[str, Block]:
-        """Table name to columns; tables without a row are left out."""
-        symbols, venues = self.words.codes(output.names), self.words.codes(output.venues)
-        made = {
-            "trades": self._trades(output, symbols, venues),
-            "quotes": self._quotes(output, symbols, venues),
-            "news": self._news(output, symbols, venues),
-            "corrections": self._corrections(output, symbols, venues),
-            "features": self._features(output, symbols),
-            "predictions": self._predictions(output, symbols),
-            "outcomes": self._outcomes(output, symbols),
-            "bars": self._bars(output, symbols),
-            "ledger": self._ledger(output),
-            "dead_letters": self._dead_letters(output),
-        }
-        return {table: block for table, block in made.items() if len(block["src_offset"])}
+        """Table name to columns; tables without a row are left out, which for a small stretch are most."""
+        symbols = self.words.codes_of(output.names)
+        made: dict[str, Block] = {}
+        self._put_events(made, output, symbols)
+        if len(output.folded):
+            made["features"] = self._features(output, symbols)
+            made["predictions"] = self._predictions(output, symbols)
+        if len(output.matured):
+            made["outcomes"] = self._outcomes(output, symbols)
+        if len(output.bars):
+            made["bars"] = self._bars(output, symbols)
+        if output.ledger:
+            made["ledger"] = self._ledger(output)
+        if output.stretch.rejected:
+            made["dead_letters"] = self._dead_letters(output)
+        return made
+
+    def _put_events(self, made: dict[str, Block], output: ShardOutput, symbols: NDArray[Any]) -> None:
+        """Rows of the events that are no duplicates."""
+        venues = self.words.codes_of(output.venues)
+        accepted = np.flatnonzero(output.placed.door != DUPLICATE)
+        kind = output.events.kind[accepted]
+        for table, kinds, rows in (
+            ("trades", (TRADE, PRINT), self._trades),
+            ("quotes", (QUOTE,), self._quotes),
+            ("news", (NEWS,), self._news),
+            ("corrections", (CORRECT, CANCEL), self._corrections),
+        ):
+            at = accepted[(kind == kinds[0]) | (kind == kinds[-1])]
+            if len(at):
+                made[table] = {
+                    **self._event(output, at, symbols, venues),
+                    **rows(output, at),
+                    **self._source(output, at),
+                }
 
     def _source(self, output: ShardOutput, at: NDArray[Any]) -> Block:
         """The source columns of rows that events `at` of the stretch made."""
@@ -77,11 +106,6 @@ class RowMaker:
             "ts_broker": ts_broker,
         }
 
-    def _accepted(self, output: ShardOutput, *kinds: int) -> NDArray[Any]:
-        """Events of these kinds that are no duplicates."""
-        kind = output.events.kind
-        return np.flatnonzero(np.isin(kind, kinds) & (output.placed.door != DUPLICATE))
-
     def _event(self, output: ShardOutput, at: NDArray[Any], symbols: NDArray[Any], venues: NDArray[Any]) -> Block:
         e = output.events
         return {
@@ -92,11 +116,10 @@ class RowMaker:
             "ts_ingest": e.ts_ingest[at],
         }
 
-    def _trades(self, output: ShardOutput, symbols: NDArray[Any], venues: NDArray[Any]) -> Block:
-        at, e = self._accepted(output, TRADE, PRINT), output.events
+    def _trades(self, output: ShardOutput, at: NDArray[Any]) -> Block:
+        e = output.events
         told: list[Any] = [output.stretch.events[i] for i in at.tolist()]
         return {
-            **self._event(output, at, symbols, venues),
             "price": e.price[at],
             "size": e.size[at],
             "side": (e.side[at] + 1, SIDES),
@@ -104,43 +127,36 @@ class RowMaker:
             "conditions": [event.conditions for event in told],
             "in_bars": e.kind[at] == TRADE,
             "late": output.placed.door[at] == LATE,
-            **self._source(output, at),
         }
 
-    def _quotes(self, output: ShardOutput, symbols: NDArray[Any], venues: NDArray[Any]) -> Block:
-        at, e = self._accepted(output, QUOTE), output.events
+    def _quotes(self, output: ShardOutput, at: NDArray[Any]) -> Block:
+        e = output.events
         return {
-            **self._event(output, at, symbols, venues),
             "bid": e.bid[at],
             "bid_size": e.bid_size[at],
             "ask": e.ask[at],
             "ask_size": e.ask_size[at],
             "late": output.placed.door[at] == LATE,
-            **self._source(output, at),
         }
 
-    def _news(self, output: ShardOutput, symbols: NDArray[Any], venues: NDArray[Any]) -> Block:
-        at, e = self._accepted(output, NEWS), output.events
+    def _news(self, output: ShardOutput, at: NDArray[Any]) -> Block:
+        e = output.events
         told: list[Any] = [output.stretch.events[i] for i in at.tolist()]
         return {
-            **self._event(output, at, symbols, venues),
             "sentiment": e.sentiment[at],
             "item_id": [event.item_id for event in told],
             "words": np.array([event.words for event in told], np.uint32),
             "late": output.placed.door[at] == LATE,
-            **self._source(output, at),
         }
 
-    def _corrections(self, output: ShardOutput, symbols: NDArray[Any], venues: NDArray[Any]) -> Block:
-        at, e = self._accepted(output, CORRECT, CANCEL), output.events
+    def _corrections(self, output: ShardOutput, at: NDArray[Any]) -> Block:
+        e = output.events
         told: list[Any] = [output.stretch.events[i] for i in at.tolist()]
         return {
-            **self._event(output, at, symbols, venues),
             "kind": ((e.kind[at] == CANCEL).astype(np.int64), ("correct", "cancel")),
             "refers_seq": np.array([event.refers_seq for event in told], np.uint64),
             "price": e.price[at],
             "size": e.size[at],
-            **self._source(output, at),
         }
 
     def _features(self, output: ShardOutput, symbols: NDArray[Any]) -> Block:
