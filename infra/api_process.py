@@ -17,7 +17,7 @@ from api.server import listen, serve
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.history import ClickHouseHistory
-from infra.kafka import follow
+from infra.kafka_log import follow
 from infra.redis import LatestStore
 from infra.settings import Settings
 from infra.status import RedisStatus

@@ -17,7 +17,9 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.composition import ShardMaker, load_model, rules, sessions, step_name
-from infra.kafka import KafkaLog, KafkaWriter, topic_id
+from infra.kafka import topic_id
+from infra.kafka_log import KafkaLog
+from infra.kafka_writer import KafkaWriter
 from infra.redis import LatestStore
 from infra.settings import Settings
 from infra.tables import ClickHouseTables, create_tables

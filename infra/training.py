@@ -7,7 +7,7 @@ import numpy as np
 
 from infra.clock import WallClock
 from infra.composition import ShardMaker, rules, sessions
-from infra.kafka import KafkaLog, end_offsets
+from infra.kafka_log import KafkaLog, end_offsets
 from infra.score import log_identity
 from infra.settings import Settings
 from models.manifest import About, Label, Manifest, Span, TrainedOn

@@ -13,7 +13,9 @@ from typing import Any, Final, TypeVar
 from infra.embedded.services import WantedPorts, start_embedded
 from infra.embedded.supervisor import Supervisor
 from infra.instance import at
-from infra.kafka import KafkaWriter, create_topics, end_offsets
+from infra.kafka import create_topics
+from infra.kafka_log import end_offsets
+from infra.kafka_writer import KafkaWriter
 from infra.logs import configure_logging
 from infra.settings import Kafka, Settings
 from schemas.events import Event

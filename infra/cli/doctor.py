@@ -142,7 +142,7 @@ def _asked(what: str, ask: Callable[[], str], do: str) -> Finding:
 
 
 def _kafka(settings: Settings) -> str:
-    from infra.kafka import end_offsets  # noqa: PLC0415
+    from infra.kafka_log import end_offsets  # noqa: PLC0415
 
     ends = end_offsets(settings.kafka)
     return f"{settings.kafka.bootstrap}, {sum(high - low for low, high in ends.values()):,} events in {len(ends)} partitions"

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from infra.clock import WallClock
 from infra.instance import attached
-from infra.kafka import KafkaWriter, create_topics
+from infra.kafka import create_topics
+from infra.kafka_writer import KafkaWriter
 from infra.logs import configure_logging
 from infra.settings import Settings
 from infra.telemetry import Telemetry

@@ -61,7 +61,7 @@ def _cell(value: Any, type_: str) -> str:
 
 def topics(settings: Settings, *, as_json: bool) -> None:
     """Print every topic with how many records it holds."""
-    from infra.kafka import end_offsets  # noqa: PLC0415
+    from infra.kafka_log import end_offsets  # noqa: PLC0415
 
     settings = attached(settings)
     rows = []

@@ -146,7 +146,7 @@ class _Start:
 
     def _caught_up(self) -> bool:
         """The newest event is of now, or nothing has come for a while."""
-        from infra.kafka import end_offsets, newest_event  # noqa: PLC0415
+        from infra.kafka_log import end_offsets, newest_event  # noqa: PLC0415
 
         records = sum(high for _, high in end_offsets(self.settings.kafka).values())
         if records != self.records:
@@ -203,7 +203,7 @@ class _Start:
             models = ", ".join(f"{name} {id_}" for name, id_ in score["models"].items())
             out.print(f"models: {models}; ONNX on {score['provider'] or 'nothing yet'}; logs in {s.data / 'logs'}")
         out.print(f"services up after {services_s:.1f} s, scoring after {time.monotonic() - self.began:.1f} s")
-        out.print(NEXT.format(api=api, symbol=symbols[0]))
+        out.print(NEXT.format(api=api, symbol=symbols[0]), soft_wrap=True)
 
 
 def _bare(url: str) -> str:

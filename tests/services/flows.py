@@ -14,7 +14,8 @@ from confluent_kafka.admin import AdminClient
 
 from infra.clock import WallClock
 from infra.composition import ShardMaker
-from infra.kafka import KafkaLog, client_config, create_topics, end_offsets
+from infra.kafka import client_config, create_topics
+from infra.kafka_log import KafkaLog, end_offsets
 from infra.settings import Kafka
 from models.onnx import OnnxModel
 from processors.features import FEATURE_NAMES, FEATURES_ID

@@ -6,7 +6,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from infra.clock import WallClock
-from infra.kafka import KafkaWriter, client_config
+from infra.kafka import client_config
+from infra.kafka_writer import KafkaWriter
 from infra.settings import Kafka
 from processors.ledger import DOORS
 from processors.shard import FoldRules

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infra.clock import WallClock
-from infra.kafka import KafkaWriter
+from infra.kafka_writer import KafkaWriter
 from infra.settings import Kafka
 from models.manifest import About, Label, TrainedOn
 from models.onnx import OnnxModel
