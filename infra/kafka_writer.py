@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.kafka import client_config, partition_of
 from infra.settings import Kafka
@@ -54,6 +54,8 @@ class KafkaWriter:
             except BufferError:
                 self._producer.poll(0.05)
                 self._complain()
+            except KafkaException as error:
+                raise DeliveryError(f"{topic.name}[{partition}] takes no record: {error.args[0].str()}") from error
 
     def _complain(self) -> None:
         with self._lock:
@@ -95,7 +97,7 @@ class KafkaWriter:
         for key, value in messages:
             try:
                 produce(name, value, key or None, partition, on_delivery=undelivered, headers=headers)
-            except BufferError:  # the queue is full
+            except (BufferError, KafkaException):  # the queue is full, or it says what is wrong
                 self._put(topic, partition, key, value)
         self._producer.poll(0)
 
