@@ -34,6 +34,8 @@ Ctrl-C stops everything.
 HISTORY_WITHIN_S: Final = 120.0
 CAUGHT_UP_NS: Final = 3_000_000_000
 QUIET_S: Final = 3.0
+METRICS_PORT: Final = 9108
+"""Wanted for the scoring process; another one if it is taken."""
 
 
 def run(settings: Settings, kind: str, *, fresh: bool) -> int:
@@ -60,6 +62,7 @@ class _Start:
         self.settings, self.supervisor, self.console = settings, supervisor, console
         self.began = self.grown_at = time.monotonic()
         self.records = 0
+        self.metrics_port = free_port(METRICS_PORT)
 
     def everything(self, kind: str) -> None:
         """Services, then the processes, history and a first model if there is none."""
@@ -117,7 +120,8 @@ class _Start:
         model_path(self.settings).with_name(NO_MODEL_YET).unlink(missing_ok=True)
         history_s = self.settings.models.history.total_seconds() if training else 0
         collect = [self._process("collect", "--source", kind, "--history", f"{history_s:g}")] if kind != "none" else []
-        score = self._process("score", *(["--wait-for-model", "180"] if training else []))
+        waiting = ["--wait-for-model", "180"] if training else []
+        score = self._process("score", "--metrics-port", str(self.metrics_port), *waiting)
         self.supervisor.start(*collect, score, self._process("api", ready=self._answers("/healthz")))
         if training:
             self._train(bar)
@@ -193,6 +197,7 @@ class _Start:
             ("clickhouse", _bare(s.clickhouse.url.get_secret_value())), ("score", "Bytewax: fold, score, store"),
             ("news", "Faust: news into signals"), ("collect", source), ("api", api),
             ("feed", f"ws://{s.api.host}:{s.api.port}/v1/stream"), ("page", f"{api}/"), ("metrics", f"{api}/metrics"),
+            ("", f"http://127.0.0.1:{self.metrics_port}/metrics"),
         ):  # fmt: skip
             grid.add_row(name, where, pids.get(name, ""))
         out = Console()

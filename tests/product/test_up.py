@@ -1,6 +1,7 @@
 """One command: everything starts, both models score, Ctrl-C leaves nothing behind, and it starts again."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -54,6 +55,23 @@ def test_every_update_is_scored_once_and_the_ledger_adds_up(product: Product) ->
     ledger = product.rows("SELECT events_in, folded + duplicate + late + rejected + control FROM ledger")
     assert ledger
     assert all(both[0] == both[1] for both in ledger)
+
+
+def test_metrics_tell_of_every_stage(product: Product) -> None:
+    of_api, of_scoring = re.findall(r"http://127\.0\.0\.1:\d+/metrics", product.said.read_text())
+    assert of_api != of_scoring
+    with urlopen(of_scoring) as answer:
+        told = answer.read().decode()
+    for stage in ("decode", "advance", "clickhouse", "snapshot"):
+        (count,) = re.findall(rf'tickwire_score_stage_seconds_count{{stage="{stage}"}} ([0-9.e+]+)', told)
+        assert float(count) > 0, stage
+    for metric in (
+        "score_events_total",
+        "score_lag_records",
+        "score_event_to_published_seconds",
+        "score_predictions_total",
+    ):
+        assert f"tickwire_{metric}" in told, metric
 
 
 def test_news_becomes_signals(product: Product) -> None:
