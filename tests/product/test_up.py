@@ -9,6 +9,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.product.running import Product, alive, json_lines, running
+from tests.services.processes import until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(400)]
 FEW = {"TICKWIRE_MODELS__HISTORY": "900", "TICKWIRE_SOURCE__SIM_RATE": "40"}
@@ -60,11 +61,17 @@ def test_every_update_is_scored_once_and_the_ledger_adds_up(product: Product) ->
 def test_metrics_tell_of_every_stage(product: Product) -> None:
     of_api, of_scoring = re.findall(r"http://127\.0\.0\.1:\d+/metrics", product.said.read_text())
     assert of_api != of_scoring
-    with urlopen(of_scoring) as answer:
-        told = answer.read().decode()
-    for stage in ("decode", "advance", "clickhouse", "snapshot"):
-        (count,) = re.findall(rf'tickwire_score_stage_seconds_count{{stage="{stage}"}} ([0-9.e+]+)', told)
-        assert float(count) > 0, stage
+    stages = ("decode", "advance", "clickhouse", "snapshot")
+    told = ""
+
+    def every_stage_was_timed() -> bool:
+        nonlocal told
+        with urlopen(of_scoring) as answer:
+            told = answer.read().decode()
+        counts = dict(re.findall(r'tickwire_score_stage_seconds_count\{stage="(\w+)"\} ([0-9.e+]+)', told))
+        return all(float(counts.get(stage, 0)) > 0 for stage in stages)
+
+    until("a time for every stage", every_stage_was_timed, within_s=20)
     for metric in (
         "score_events_total",
         "score_lag_records",
