@@ -25,7 +25,7 @@ from infra.telemetry import Telemetry
 from schemas.errors import SettingsError
 
 MOST = 4096
-WAIT_S = 0.01
+WAIT_S = 0.1
 
 
 def run(settings: Settings) -> None:
@@ -65,7 +65,9 @@ def _feed(settings: Settings, hub: FeedHub, stop: threading.Event) -> None:
     consumer = follow(settings.kafka, list(CHANNEL_OF_TOPIC))
     try:
         while not stop.is_set():
-            hub.publish_many(_topical(consumer.consume(MOST, WAIT_S)))
+            first = consumer.poll(WAIT_S)
+            if first is not None:  # consume() with a wait would wait for MOST of them
+                hub.publish_many(_topical([first, *consumer.consume(MOST, 0)]))
     except BaseException:
         structlog.get_logger().exception("the feed broke")
         os.kill(os.getpid(), signal.SIGTERM)
