@@ -32,6 +32,7 @@ from streams.blocks import BlockBuffer
 from streams.bytewax_io import EventSource, LatestSink, TableSink, TopicSink
 from streams.flow import Sinks, build
 from streams.messages import MessageMaker
+from streams.newest import NewestRows
 from streams.report import Report
 from streams.rows import RowMaker
 
@@ -133,14 +134,14 @@ class _Scoring:
         store = ClickHouseTables(database, clickhouse.database, self.log.log_id)
         names = [table.name for table in tables(FEATURE_NAMES)]
         buffer = BlockBuffer(store, self.rows, names, self.telemetry)
-        latest = LatestStore(self.redis, ttl_s=self.settings.redis.ttl.total_seconds())
+        newest = NewestRows(LatestStore(self.redis, ttl_s=self.settings.redis.ttl.total_seconds()), self.telemetry)
         partitions = list(self.log.partitions)
         sinks = Sinks(
             TopicSink(partitions, KafkaWriter(self.settings.kafka), self.messages, self.telemetry),
-            LatestSink(partitions, latest, self.messages, self.report.note, self.telemetry),
+            LatestSink(partitions, newest, self.messages, self.report.note, self.telemetry),
             TableSink(partitions, buffer),
         )
-        source = EventSource(self.log, self.clock, stop.is_set, self.telemetry)
+        source = EventSource(self.log, self.clock, stop.is_set, newest.tend, self.telemetry)
         return build(source, self.make, sinks, self.step, self.telemetry)
 
     def tell(self, stop: threading.Event) -> None:

@@ -58,7 +58,7 @@ OUTCOMES: Final = frozenset({"folded", "duplicate", "late", "rejected", "control
 STAGES: Final = frozenset(
     {
         "consume", "decode", "advance", "features", "score_onnx", "score_online", "learn", "labels", "bars",
-        "blocks", "clickhouse", "clickhouse_wait", "predictions", "acknowledge", "redis", "snapshot",
+        "blocks", "clickhouse", "clickhouse_wait", "predictions", "acknowledge", "latest", "redis", "snapshot",
     }
 )  # fmt: skip
 CHANNELS: Final = frozenset({"predictions", "bars", "outcomes"})

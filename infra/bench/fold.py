@@ -26,9 +26,11 @@ from schemas.topics import PREDICTIONS
 STAGE: Final = "tickwire_score_stage_seconds"
 LOOK_EVERY_S: Final = 0.02
 STAGES: Final = (
-    "consume", "decode", "advance", "predictions", "redis", "blocks", "clickhouse_wait", "acknowledge", "snapshot",
+    "consume", "decode", "advance", "predictions", "latest", "redis", "blocks", "clickhouse_wait", "acknowledge", "snapshot",
 )  # fmt: skip
-"""Of the main thread, one after the other; beside it the stage `clickhouse` runs in a thread of its own."""
+"""Of the main thread, one after the other."""
+BESIDE: Final = ("clickhouse",)
+"""In a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Folded:
     read_seconds: float
     """Until the last record was folded and handed to all sinks; what follows is the end of the last epoch."""
     stages: Mapping[str, float]
-    """Seconds by stage; `clickhouse` beside the others, in its thread."""
+    """Seconds by stage, of the main thread first."""
     cpu: Mapping[str, float]
     """Processor seconds: of us, of our threads, of each service."""
 
@@ -165,7 +167,7 @@ class Watch(Telemetry):
             records=self._count,
             folded=round(self.doors["folded"]),
             seconds=self.end.at - begin.at,
-            read_seconds=max(last["blocks"], last["predictions"], last["redis"]) - begin.at,
-            stages={stage: spent[stage] for stage in (*STAGES, "clickhouse")},
+            read_seconds=max(last["blocks"], last["predictions"], last["latest"]) - begin.at,
+            stages={stage: spent[stage] for stage in (*STAGES, *BESIDE)},
             cpu={name: self.end.cpu[name] - begin.cpu.get(name, 0.0) for name in self.end.cpu},
         )

@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table as Grid
 
-from infra.bench.fold import Folded, fold_all
+from infra.bench.fold import BESIDE, Folded, fold_all
 from infra.bench.latency import latencies
 from infra.bench.machine import about
 from infra.bench.workbench import Market, in_child, train_model, workbench, write_log
@@ -123,7 +123,7 @@ def _flow_grids(flow: Mapping[str, Any]) -> Iterator[Grid | str]:
         "stage", "s", "µs an event", title="where the main thread's time goes (wall clock)", title_justify="left"
     )
     for name, seconds in flow["stages"].items():
-        beside = " (beside it)" if name == "clickhouse" else ""
+        beside = " (beside it)" if name in BESIDE else ""
         stages.add_row(name + beside, f"{seconds:.2f}", f"{flow['stage_us_per_event'][name]:.2f}")
     yield stages
     processors = Grid("process", "s", "µs an event", title="processor time", title_justify="left")

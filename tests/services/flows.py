@@ -27,6 +27,7 @@ from streams.blocks import BlockBuffer
 from streams.bytewax_io import EventSource, LatestSink, TableSink, TopicSink
 from streams.flow import Sinks, build
 from streams.messages import MessageMaker
+from streams.newest import NewestRows
 from streams.report import Report
 from streams.rows import RowMaker
 from tests.fakes import DictLatest, ListStore, ListWriter, NoMeter
@@ -68,9 +69,10 @@ class FlowRun:
         self.report = Report("0", "test-log", log.partitions, {}, "", FEATURES_ID, NoMeter(), WallClock())
         partitions = list(log.partitions)
         buffer = BlockBuffer(self.store, rows, [table.name for table in tables(FEATURE_NAMES)], NoMeter())
+        newest = NewestRows(DictLatest(), NoMeter())
         sinks = Sinks(
             TopicSink(partitions, self.writer, messages, NoMeter()),
-            LatestSink(partitions, DictLatest(), messages, self.report.note, NoMeter()),
+            LatestSink(partitions, newest, messages, self.report.note, NoMeter()),
             TableSink(partitions, buffer),
         )
         make = ShardMaker(self.rules, self.sessions, self.onnx)
@@ -87,7 +89,7 @@ class FlowRun:
             recovery = Path(folder) / "recovery"
             recovery.mkdir()
             init_db_dir(recovery, 1)
-            flow = build(EventSource(log, WallClock(), stop, NoMeter()), make, sinks, "test", NoMeter())
+            flow = build(EventSource(log, WallClock(), stop, newest.tend, NoMeter()), make, sinks, "test", NoMeter())
             run_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(str(recovery)))
         assert read_at[0] > 0, f"the flow did not reach {ends} within {GIVE_UP_S:.0f} s"
         return self

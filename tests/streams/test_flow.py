@@ -17,6 +17,7 @@ from streams.blocks import BlockBuffer
 from streams.bytewax_io import EventSource, LatestSink, TableSink, TopicSink
 from streams.flow import Sinks, build
 from streams.messages import MessageMaker
+from streams.newest import NewestRows
 from streams.report import Report
 from streams.rows import RowMaker
 from tests.fakes import (
@@ -66,9 +67,10 @@ class Run:
             "ledger",
             "dead_letters",
         ]
+        self.newest = NewestRows(self.latest, NoMeter())
         self.sinks = Sinks(
             TopicSink(log.partitions, self.writer, messages, NoMeter()),
-            LatestSink(log.partitions, self.latest, messages, self.report.note, NoMeter()),
+            LatestSink(log.partitions, self.newest, messages, self.report.note, NoMeter()),
             TableSink(log.partitions, BlockBuffer(self.store, rows, tables, NoMeter())),
         )
 
@@ -83,7 +85,7 @@ class Run:
         if not recovery.exists():
             recovery.mkdir()
             init_db_dir(recovery, 1)
-        source = EventSource(self.log, self.clock, stop or self._stored, NoMeter())
+        source = EventSource(self.log, self.clock, stop or self._stored, self.newest.tend, NoMeter())
         flow = build(source, self.make, self.sinks, "test", NoMeter())
         run_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(str(recovery)))
         return self
