@@ -163,8 +163,9 @@ class _Latest(StatefulSinkPartition[ShardOutput, None]):
     def write_batch(self, values: list[ShardOutput]) -> None:
         for output in values:
             began = perf_counter()
-            self._newest.add(self._maker.latest(output))
+            rows = self._maker.latest(output)
             self._meter.observe(STAGE, perf_counter() - began, stage="latest")
+            self._newest.add(rows)
             self._noticed(output)
 
     def snapshot(self) -> None:

@@ -12,10 +12,10 @@ EVERY_S: Final = 0.005
 
 
 class NewestRows:
-    """Written at most every EVERY_S; so that nothing stays behind, the source calls `tend` while it has nothing to read."""
+    """Written at most every `every_s`; so that nothing stays behind, the source calls `tend` while it has nothing to read."""
 
-    def __init__(self, store: LatestStore, meter: Meter) -> None:
-        self._store, self._meter = store, meter
+    def __init__(self, store: LatestStore, meter: Meter, every_s: float = EVERY_S) -> None:
+        self._store, self._meter, self._every_s = store, meter, every_s
         self._pending: dict[str, Latest] = {}
         self._written = 0.0
 
@@ -26,7 +26,7 @@ class NewestRows:
 
     def tend(self) -> None:
         """Write what is pending, if it is time."""
-        if self._pending and perf_counter() - self._written >= EVERY_S:
+        if self._pending and perf_counter() - self._written >= self._every_s:
             self.flush()
 
     def flush(self) -> None:
