@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from infra.failpoints import hit
 from infra.settings import Fold, Settings
 from models.online import OnlineModel
 from models.onnx import OnnxModel
@@ -75,6 +76,7 @@ class ShardMaker:
     def __call__(self, partition: int, snapshot: bytes | None = None) -> Shard:
         learner = OnlineModel(FEATURE_NAMES)
         if snapshot:
+            hit("fold.before_restore")
             learner = OnlineModel.restore(decode_snapshot(snapshot).learner, FEATURE_NAMES)
         shard = Shard(partition, learner, self.onnx, rules=self.fold_rules, sessions=self.calendars)
         if snapshot:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, TopicPartition
 
+from infra.failpoints import hit
 from infra.kafka import ANSWER_S, client_config
 from infra.settings import Kafka
 from schemas.errors import LogError
@@ -43,6 +44,7 @@ class KafkaPartitionReader:
                 return None
         offsets = [message.offset() for message in good]
         self.next_offset = offsets[-1] + 1
+        hit("source.after_poll")
         return Poll(
             self.partition, [message.value() for message in good], offsets, [message.timestamp()[1] for message in good]
         )
@@ -76,6 +78,7 @@ class KafkaLog:
     readers: dict[int, KafkaPartitionReader] = field(default_factory=dict)
 
     def open(self, partition: int, offset: int | None) -> KafkaPartitionReader:
+        hit("source.open")
         consumer = Consumer({**client_config(self.kafka), **READER})
         at = TopicPartition(EVENTS.name, partition)
         low, high = consumer.get_watermark_offsets(at, timeout=ANSWER_S)

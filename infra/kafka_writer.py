@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from infra.failpoints import hit
 from infra.kafka import client_config, partition_of
 from infra.settings import Kafka
 from schemas.errors import DeliveryError
@@ -103,7 +104,9 @@ class KafkaWriter:
 
     def flush(self) -> None:
         """Return when everything is acknowledged; `DeliveryError` where something was not."""
+        hit("topics.before_flush")
         left = self._producer.flush(WRITER["delivery.timeout.ms"] / 1000 + 5)
         self._complain()
         if left:
             raise DeliveryError(f"{left} records were not acknowledged in time; is the broker alive?")
+        hit("topics.after_flush")

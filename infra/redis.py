@@ -14,6 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from infra.failpoints import hit
 from schemas.errors import SchemaError, StoreUnavailable
 from schemas.rows import Latest
 
@@ -65,6 +66,7 @@ class LatestStore:
         """
         if not rows:
             return 0
+        hit("latest.before_write")
         arguments: list[str | int | bytes] = [self._ttl_ms]
         for row in rows:
             arguments += [row.log_id, row.src_offset, self._encoder.encode(row)]

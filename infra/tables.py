@@ -7,6 +7,7 @@ from typing import Any
 import stamina
 
 from infra.clickhouse import Database
+from infra.failpoints import hit
 from schemas.errors import DatabaseUnavailable
 from schemas.tables import Table, tables, views
 
@@ -45,17 +46,21 @@ class ClickHouseTables:
 
     def high_water(self, table: str, partition: int) -> int:
         """`max` of an empty table is 0 in ClickHouse, and 0 is an offset: hence the count."""
+        hit("sink.before_high_water")
         found = self._database.rows(
             f"SELECT if(count() = 0, -1, max(src_offset)) FROM `{self._name}`.`{table}` "  # noqa: S608
             "WHERE log_id = {log_id:String} AND src_partition = {partition:UInt16}",
             {"log_id": self._log_id, "partition": partition},
         )
+        hit("sink.after_high_water")
         return int(found.rows[0][0])
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
         """Insert; while nobody answers, the same block with the same token again, then give up and stop the worker."""
+        hit("sink.before_insert")
         for attempt in stamina.retry_context(
             on=DatabaseUnavailable, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=5.0
         ):
             with attempt:
                 self._database.insert(f"{self._name}.{table}", columns, token=token)
+        hit("sink.after_insert")
