@@ -32,8 +32,12 @@ class KafkaPartitionReader:
     consumer: Consumer
     partition: int
     next_offset: int
+    end: int | None = None
+    """Of a closed log: what lies behind it belongs to another one."""
 
     def poll(self, most: int) -> Poll | None:
+        if self.ended():
+            return None
         messages: list[Message] = self.consumer.consume(most, 0)
         if not messages:
             return None
@@ -43,11 +47,28 @@ class KafkaPartitionReader:
             if not good:
                 return None
         offsets = [message.offset() for message in good]
+        if self.end is not None and offsets[-1] >= self.end:
+            return self._before_end(good)
         self.next_offset = offsets[-1] + 1
         hit("source.after_poll")
         return Poll(
             self.partition, [message.value() for message in good], offsets, [message.timestamp()[1] for message in good]
         )
+
+    def _before_end(self, messages: Sequence[Message]) -> Poll | None:
+        ours = [message for message in messages if message.offset() < (self.end or 0)]
+        self.next_offset = max(self.next_offset, self.end or 0)
+        if not ours:
+            return None
+        return Poll(
+            self.partition,
+            [message.value() for message in ours],
+            [message.offset() for message in ours],
+            [message.timestamp()[1] for message in ours],
+        )
+
+    def ended(self) -> bool:
+        return self.end is not None and self.next_offset >= self.end
 
     def _judge(self, failed: Sequence[Message]) -> None:
         for message in failed:
@@ -55,12 +76,15 @@ class KafkaPartitionReader:
             if error.code() == KafkaError._AUTO_OFFSET_RESET:
                 raise LogError(
                     f"{EVENTS.name}[{self.partition}]@{self.next_offset}: the broker no longer has this offset "
-                    f"({error.str()}); it passed out of retention or the topic was made anew; run `tickwire rebuild`"
+                    f"({error.str()}); it passed out of retention, the topic was made anew or its end was lost; start again to "
+                    "hear which, and what to do"
                 )
             if error.fatal() or not error.retriable():
                 raise LogError(f"{EVENTS.name}[{self.partition}]@{self.next_offset}: {error.str()}")
 
     def lag(self) -> int:
+        if self.end is not None:
+            return max(0, self.end - self.next_offset)
         _, high = self.consumer.get_watermark_offsets(TopicPartition(EVENTS.name, self.partition), cached=True)
         return max(0, high - self.next_offset) if high >= 0 else 0
 
@@ -70,28 +94,53 @@ class KafkaPartitionReader:
 
 @dataclass
 class KafkaLog:
-    """`streams.ports.Log` over Kafka."""
+    """`streams.ports.Log` over Kafka: the log `log_id`, which begins at `starts` and, once closed, stops at `ends`.
+
+    `known`: by partition, the offset behind the newest record that our history holds; a log that no longer reaches from
+    there is refused.
+    """
 
     kafka: Kafka
     log_id: str
     partitions: Sequence[int]
     readers: dict[int, KafkaPartitionReader] = field(default_factory=dict)
+    starts: Mapping[int, int] = field(default_factory=dict)
+    ends: Mapping[int, int] | None = None
+    known: Mapping[int, int] = field(default_factory=dict)
 
     def open(self, partition: int, offset: int | None) -> KafkaPartitionReader:
-        hit("source.open")
         consumer = Consumer({**client_config(self.kafka), **READER})
-        at = TopicPartition(EVENTS.name, partition)
-        low, high = consumer.get_watermark_offsets(at, timeout=ANSWER_S)
-        start = low if offset is None else offset
-        if not low <= start <= high:
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(EVENTS.name, partition), timeout=ANSWER_S)
+            start, end = self._reach(partition, offset, low, high)
+        except LogError:
             consumer.close()
-            raise LogError(
-                f"{EVENTS.name}[{partition}]: expected offset {start} where reading goes on, found {low} to {high}; "
-                "the log was made anew, lost its end, or passed out of retention; run `tickwire rebuild`"
-            )
-        consumer.assign([TopicPartition(EVENTS.name, partition, start)])
-        reader = self.readers[partition] = KafkaPartitionReader(consumer, partition, start)
+            raise
+        if end is None or start < end:
+            consumer.assign([TopicPartition(EVENTS.name, partition, start)])
+        reader = self.readers[partition] = KafkaPartitionReader(consumer, partition, start, end)
         return reader
+
+    def _reach(self, partition: int, offset: int | None, low: int, high: int) -> tuple[int, int | None]:
+        """Where reading begins and, for a closed log, ends; `LogError` where records between are gone."""
+        first, end = self.starts.get(partition, 0), None if self.ends is None else self.ends.get(partition, 0)
+        start = max(low, first) if offset is None else offset
+        if end is not None and (start >= end or end <= low):
+            return max(start, end), end  # all that is left of it has been folded
+        told = f"{EVENTS.name}[{partition}]: expected offset {start} where reading goes on, found {low} to {high}; "
+        known = max(start, self.known.get(partition, 0))
+        if known > high:
+            raise LogError(
+                f"{told}the log has lost its end: at least {known - high} records that we have read are gone, and their "
+                f"offsets would be given out again; run `tickwire rebuild --new-log` to go on under a new identity"
+            )
+        if start < low or (offset is None and first < low and 0 < self.known.get(partition, 0) < low):
+            gone = low - (start if offset is not None else self.known[partition])
+            raise LogError(
+                f"{told}the topic's retention has passed {gone} records that were not folded; run `tickwire rebuild`, "
+                "which goes on from what ClickHouse holds"
+            )
+        return start, end
 
 
 def end_offsets(kafka: Kafka, topic: str = EVENTS.name) -> dict[int, tuple[int, int]]:

@@ -57,7 +57,9 @@ class Kafka(Section):
     port: int = Field(9092, ge=0, le=65535)
     """Wanted port of the embedded broker; another one if it is taken."""
     log_id: str = ""
-    """Of an embedded broker, which has no topic ids; Kafka's own where empty."""
+    """For a broker without topic ids; Kafka's own where empty."""
+    log_file: Path | None = None
+    """Where the embedded broker's supervisor keeps the identities of its logs."""
 
 
 class ClickHouse(Section):

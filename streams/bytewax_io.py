@@ -28,10 +28,8 @@ def part_name(partition: int) -> str:
 
 
 class _Reading(StatefulSourcePartition[tuple[str, Poll], int]):
-    def __init__(
-        self, partition: int, reader: PartitionReader, offset: int, source: "EventSource", meter: Meter
-    ) -> None:
-        self._name, self._reader, self._next = part_name(partition), reader, offset
+    def __init__(self, partition: int, reader: PartitionReader, source: "EventSource", meter: Meter) -> None:
+        self._name, self._reader, self._next = part_name(partition), reader, reader.next_offset
         self._source, self._meter = source, meter
         self._few = False
 
@@ -42,6 +40,8 @@ class _Reading(StatefulSourcePartition[tuple[str, Poll], int]):
         poll = self._reader.poll(MOST_POLLED)
         self._few = poll is None or len(poll.values) < FEW
         if poll is None:
+            if self._reader.ended():
+                raise StopIteration
             self._source.meanwhile()
             return []
         self._meter.observe(STAGE, perf_counter() - began, stage="consume")
@@ -78,7 +78,7 @@ class EventSource(FixedPartitionedSource[tuple[str, Poll], int]):
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> _Reading:  # noqa: ARG002
         partition = int(for_part)
         reader = self._log.open(partition, resume_state)
-        return _Reading(partition, reader, resume_state or 0, self, self._meter)
+        return _Reading(partition, reader, self, self._meter)
 
 
 class _Sink(FixedPartitionedSink[ShardOutput, None]):

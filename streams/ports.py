@@ -58,6 +58,13 @@ class Meter(Protocol):
 class PartitionReader(Protocol):
     """One partition of the events log, read in order from where it was opened."""
 
+    @property
+    def next_offset(self) -> int:
+        """Where reading goes on."""
+
+    def ended(self) -> bool:
+        """Whether this log is closed and all of it was polled."""
+
     def poll(self, most: int) -> Poll | None:
         """What has arrived, at most `most` records; None when nothing has. Never waits. `LogError` on a lost offset."""
 

@@ -77,6 +77,13 @@ class ListReader:
     partition: int
     at: int
 
+    @property
+    def next_offset(self) -> int:
+        return self.at
+
+    def ended(self) -> bool:
+        return False
+
     def poll(self, most: int) -> Poll | None:
         values = self.log.records[self.partition][self.at : self.at + min(most, self.log.per_poll)]
         if not values:
