@@ -131,6 +131,15 @@ LEDGER = Table(
     ("log_id", "src_partition", "src_offset"),
     "Cumulative counts per partition and the rolling hash of its feature bits, once per minute of the log",
 )  # fmt: skip
+MARKS = Table(
+    "marks",
+    {
+        "symbol": SYMBOL, "venue": SYMBOL, "seq": "UInt64", "ts_event": NS, "ts_ingest": NS, "kind": SYMBOL,
+        "repeats": SYMBOL, "raw": "String",
+    },
+    ("log_id", "src_partition", "src_offset"),
+    "Heartbeats, session marks, controls, and dropped duplicates with the kind that they repeat",
+)  # fmt: skip
 DEAD_LETTERS = Table(
     "dead_letters",
     {"source": SYMBOL, "reason": SYMBOL, "detail": "String", "ts_ingest": NS, "raw": "String"},
@@ -152,7 +161,7 @@ def tables(feature_names: Sequence[str]) -> tuple[Table, ...]:
     """Every table, in the order in which they are made."""
     return (
         TRADES, QUOTES, NEWS_SIGNALS, CORRECTIONS, features_table(feature_names), PREDICTIONS, OUTCOMES, BARS, LEDGER,
-        DEAD_LETTERS,
+        MARKS, DEAD_LETTERS,
     )  # fmt: skip
 
 

@@ -7,10 +7,12 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.bars import REASONS
 from processors.batch import KIND_NAMES, NEWS, PRINT, QUOTE, TRADE
 from processors.columns import CANCEL, CORRECT
 from processors.shard import ShardOutput
 from processors.timeline import DUPLICATE, LATE
+from streams.marks import mark_columns, marked
 
 Coded: TypeAlias = tuple[NDArray[Any], Sequence[str]]
 Column: TypeAlias = NDArray[Any] | list[Any] | Coded
@@ -70,6 +72,8 @@ class RowMaker:
             made["bars"] = self._bars(output, symbols)
         if output.ledger:
             made["ledger"] = self._ledger(output)
+        if len(at := marked(output)):
+            made["marks"] = {**mark_columns(output, at), **self._source(output, at)}
         if output.stretch.rejected:
             made["dead_letters"] = self._dead_letters(output)
         return made
@@ -213,8 +217,8 @@ class RowMaker:
             "end": bars.stamps[:, 1],
             **numbers,
             "n_trades": bars.stamps[:, 2],
-            "rev": np.zeros(len(bars), np.uint32),
-            "reason": (np.zeros(len(bars), np.int64), ("closed",)),
+            "rev": bars.rev,
+            "reason": (bars.reason, REASONS),
             "late_n": bars.stamps[:, 7],
             "gap_ms": bars.gap_ms,
             "partial": bars.partial,

@@ -12,6 +12,7 @@ from processors.ledger import DOORS
 from processors.shard import FoldRules, Shard
 from processors.snapshot import decode_snapshot
 from schemas.events import Event, Trade
+from schemas.tables import tables
 from schemas.topics import BARS, DEAD_LETTERS, EVENTS, OUTCOMES, PREDICTIONS
 from streams.blocks import BlockBuffer
 from streams.bytewax_io import EventSource, LatestSink, TableSink, TopicSink
@@ -55,23 +56,14 @@ class Run:
         messages = MessageMaker(log.log_id, FEATURE_NAMES, FEATURES_ID, "onnx", KINDS, HORIZON)
         rows = RowMaker(log.log_id, FEATURE_NAMES, FEATURES_ID, "onnx", "m1", KINDS, HORIZON)
         self.report = Report("0", log.log_id, log.partitions, {}, "", FEATURES_ID, NoMeter(), self.clock)
-        tables = [
-            "trades",
-            "quotes",
-            "news",
-            "corrections",
-            "features",
-            "predictions",
-            "outcomes",
-            "bars",
-            "ledger",
-            "dead_letters",
-        ]
         self.newest = NewestRows(self.latest, NoMeter())
         self.sinks = Sinks(
             TopicSink(log.partitions, self.writer, messages, NoMeter()),
             LatestSink(log.partitions, self.newest, messages, self.report.note, NoMeter()),
-            TableSink(log.partitions, BlockBuffer(self.store, rows, tables, NoMeter())),
+            TableSink(
+                log.partitions,
+                BlockBuffer(self.store, rows, [table.name for table in tables(FEATURE_NAMES)], NoMeter()),
+            ),
         )
 
     def _stored(self) -> bool:
