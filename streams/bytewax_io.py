@@ -81,7 +81,7 @@ class EventSource(FixedPartitionedSource[tuple[str, Poll], int]):
         return _Reading(partition, reader, self, self._meter)
 
 
-class _Sink(FixedPartitionedSink[ShardOutput, None]):
+class PartitionedSink(FixedPartitionedSink[ShardOutput, None]):
     """One part per source partition, so that rows keep the order of the log."""
 
     def __init__(self, partitions: list[int]) -> None:
@@ -109,7 +109,7 @@ class _Tables(StatefulSinkPartition[ShardOutput, None]):
         self._buffer.close()
 
 
-class TableSink(_Sink):
+class TableSink(PartitionedSink):
     """Everything into ClickHouse, before the epoch is committed."""
 
     def __init__(self, partitions: list[int], buffer: BlockBuffer) -> None:
@@ -143,7 +143,7 @@ class _Topics(StatefulSinkPartition[ShardOutput, None]):
         self._meter.observe(STAGE, perf_counter() - began, stage="acknowledge")
 
 
-class TopicSink(_Sink):
+class TopicSink(PartitionedSink):
     """Predictions, bars, outcomes and dead letters to their topics; acknowledged before the epoch is committed."""
 
     def __init__(self, partitions: list[int], writer: MessageWriter, maker: MessageMaker, meter: Meter) -> None:
@@ -172,7 +172,7 @@ class _Latest(StatefulSinkPartition[ShardOutput, None]):
         self._newest.flush()
 
 
-class LatestSink(_Sink):
+class LatestSink(PartitionedSink):
     """The newest row of every symbol into Redis."""
 
     def __init__(
