@@ -5,7 +5,7 @@ time to live: what is missing is unknown, never zero, and a flushed store fills 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,6 +19,8 @@ from schemas.errors import SchemaError, StoreUnavailable
 from schemas.rows import Latest
 
 PREFIX: Final = "tickwire:latest:"
+MARK: Final = "tickwire:told:{group}"
+"""A key that is there as long as the store has forgotten nothing."""
 # Offsets are compared as text: Lua's numbers are doubles, and exact only up to 2**53.
 WRITE_NEWER: Final = """
 local written = 0
@@ -41,11 +43,12 @@ class LatestStore:
     """Newest row by symbol; safe to use from several threads.
 
     `url`: `redis://[user:password@]host:port/db`, `rediss://` for TLS. `ttl_s`: a symbol that was not written for so long is
-    forgotten. StoreUnavailable where Redis does not answer within `timeout_s` or refuses; SchemaError for a row that is not ours.
+    forgotten. `group`: who writes, for `forgot`. StoreUnavailable where Redis does not answer within `timeout_s` or refuses; SchemaError for a row that is not ours.
     """
 
-    def __init__(self, url: str, *, ttl_s: float, timeout_s: float = 2) -> None:
-        parts = urlsplit(url)
+    def __init__(self, url: str, *, ttl_s: float, timeout_s: float = 2, group: str = "0", prefix: str = PREFIX) -> None:
+        parts, self._prefix = urlsplit(url), prefix
+        self._mark = MARK.format(group=group)
         self._where = f"{parts.hostname}:{parts.port or 6379}{parts.path}"
         self._ttl_ms = round(ttl_s * 1000)
         self._client: Any = redis.Redis.from_url(
@@ -71,22 +74,42 @@ class LatestStore:
         for row in rows:
             arguments += [row.log_id, row.src_offset, self._encoder.encode(row)]
         with self._wrapped():
-            return int(self._write_newer([PREFIX + row.symbol for row in rows], arguments))
+            return int(self._write_newer([self._prefix + row.symbol for row in rows], arguments))
 
     def read(self, symbol: str) -> Latest | None:
         """The newest row of a symbol; None where nothing is known of it (any more)."""
         with self._wrapped():
-            payload = self._client.hget(PREFIX + symbol, "payload")
+            payload = self._client.hget(self._prefix + symbol, "payload")
         try:
             return None if payload is None else self._decoder.decode(payload)
         except msgspec.MsgspecError as error:
-            raise SchemaError(f"{PREFIX}{symbol} at {self._where} is not a row of ours: {error}; delete it") from error
+            raise SchemaError(f"{self._prefix}{symbol} at {self._where} is not a row of ours: {error}; delete it") from error
+
+    def rows(self) -> list[Latest]:
+        """Every row that is ours; one that another build wrote is left out, and is replaced when its symbol trades."""
+        keys = [self._prefix + symbol for symbol in self.symbols()]
+        found: list[Latest] = []
+        for at in range(0, len(keys), SCAN_COUNT):
+            with self._wrapped():
+                asked = self._client.pipeline(transaction=False)
+                for key in keys[at : at + SCAN_COUNT]:
+                    asked.hget(key, "payload")
+                payloads = asked.execute()
+            for payload in filter(None, payloads):
+                with suppress(msgspec.MsgspecError):
+                    found.append(self._decoder.decode(payload))
+        return found
+
+    def forgot(self) -> bool:
+        """Whether everything that was told is gone (flushed, started anew), since the last call; true at the very first."""
+        with self._wrapped():
+            return bool(self._client.set(self._mark, 1, nx=True))
 
     def symbols(self) -> list[str]:
         """Every symbol that has a row, in alphabetical order."""
         with self._wrapped():
-            keys = {key.decode() for key in self._client.scan_iter(f"{PREFIX}*", count=SCAN_COUNT)}
-        return sorted(key.removeprefix(PREFIX) for key in keys)
+            keys = {key.decode() for key in self._client.scan_iter(f"{self._prefix}*", count=SCAN_COUNT)}
+        return sorted(key.removeprefix(self._prefix) for key in keys)
 
     def close(self) -> None:
         """Close every connection."""

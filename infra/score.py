@@ -134,7 +134,9 @@ class _Scoring:
         store = ClickHouseTables(database, clickhouse.database, self.log.log_id)
         names = [table.name for table in tables(FEATURE_NAMES)]
         buffer = BlockBuffer(store, self.rows, names, self.telemetry)
-        newest = NewestRows(LatestStore(self.redis, ttl_s=self.settings.redis.ttl.total_seconds()), self.telemetry)
+        ttl_s = self.settings.redis.ttl.total_seconds()
+        newest = NewestRows(LatestStore(self.redis, ttl_s=ttl_s, timeout_s=1, group=self.group), self.telemetry)
+        newest.remember(self.log.log_id, self.log.partitions)
         partitions = list(self.log.partitions)
         sinks = Sinks(
             TopicSink(partitions, KafkaWriter(self.settings.kafka), self.messages, self.telemetry),

@@ -90,7 +90,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_model_quarantined_total": _counter("Times a model gave scores that are not finite", model=ANY),
     "tickwire_clickhouse_rows_total": _counter("Rows inserted", table=ANY),
     "tickwire_clickhouse_insert_seconds": _histogram("Time of one insert", table=ANY),
-    "tickwire_redis_writes_total": _counter("Newest rows written to Redis"),
+    "tickwire_redis_reachable": _gauge("1 while the newest rows reach Redis, 0 while they wait for it"),
     "tickwire_feed_clients": _gauge("WebSocket clients connected"),
     "tickwire_feed_messages_total": _counter("Messages that came from the topics", channel=CHANNELS),
     "tickwire_feed_refused_total": _counter("Messages that are not JSON and went to nobody", channel=CHANNELS),

@@ -114,4 +114,10 @@ class LatestStore(Protocol):
     """The newest row of every symbol."""
 
     def write(self, rows: Sequence[Latest]) -> int:
-        """Store every row that is newer than the stored one of its symbol; how many were."""
+        """Store every row that is newer than the stored one of its symbol; how many were. `StoreUnavailable`."""
+
+    def rows(self) -> Sequence[Latest]:
+        """Every stored row. `StoreUnavailable`."""
+
+    def forgot(self) -> bool:
+        """Whether the store has lost what it was told since the last call, or is asked for the first time. `StoreUnavailable`."""

@@ -9,6 +9,7 @@ import numpy as np
 from infra.native_format import encode_block
 from processors.batch import NS, Column, Matrix
 from processors.features import FEATURE_NAMES
+from schemas.errors import StoreUnavailable
 from schemas.rows import Latest
 from schemas.tables import tables
 from schemas.topics import Topic
@@ -163,11 +164,34 @@ class ListWriter:
 class DictLatest:
     """The newest rows as a dict."""
 
-    rows: dict[str, Latest] = field(default_factory=dict)
+    kept: dict[str, Latest] = field(default_factory=dict)
+    away: bool = False
+    """Whether every call fails."""
+    told: bool = False
+    calls: int = 0
 
     def write(self, rows: Sequence[Latest]) -> int:
-        self.rows |= {row.symbol: row for row in rows}
+        self._answer()
+        self.kept |= {row.symbol: row for row in rows}
         return len(rows)
+
+    def rows(self) -> list[Latest]:
+        self._answer()
+        return list(self.kept.values())
+
+    def forgot(self) -> bool:
+        self._answer()
+        told, self.told = self.told, True
+        return not told
+
+    def lose(self) -> None:
+        """What a flush does."""
+        self.kept, self.told = {}, False
+
+    def _answer(self) -> None:
+        self.calls += 1
+        if self.away:
+            raise StoreUnavailable("away")
 
 
 class NoMeter:

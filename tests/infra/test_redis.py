@@ -86,6 +86,32 @@ def test_an_unknown_symbol_is_none_and_so_is_every_symbol_after_a_flush(valkey: 
     store.close()
 
 
+def test_it_knows_when_everything_was_lost(valkey: Valkey, symbol: str) -> None:
+    one, two = (LatestStore(valkey.url, ttl_s=60, group=f"{symbol}{n}") for n in (1, 2))
+    assert one.forgot()
+    assert not one.forgot()
+    assert two.forgot()
+    with redis.Redis.from_url(valkey.url) as client:
+        client.flushall()
+    assert one.forgot()
+    assert two.forgot()
+    assert not one.forgot()
+    one.close()
+    two.close()
+
+
+def test_all_rows_are_read_at_once_without_those_of_another_build(valkey: Valkey, store: LatestStore) -> None:
+    names = {f"{uuid.uuid4().hex}" for _ in range(50)}
+    store.write([latest(name, 3) for name in names])
+    with redis.Redis.from_url(valkey.url) as client:
+        client.hset(f"{PREFIX}OLD", "payload", b'{"symbol": 1}')
+        rows = {row.symbol: row for row in store.rows()}
+        client.delete(f"{PREFIX}OLD")
+    assert names <= rows.keys()
+    assert "OLD" not in rows
+    assert all(rows[name] == latest(name, 3) for name in names)
+
+
 def test_a_row_that_is_not_renewed_is_forgotten(valkey: Valkey, symbol: str) -> None:
     store = LatestStore(valkey.url, ttl_s=0.2)
     store.write([latest(symbol, 1)])

@@ -104,7 +104,7 @@ def test_every_message_leaves_by_one_door_and_every_row_has_its_place(tmp_path: 
 def test_the_newest_row_of_every_symbol_is_kept(tmp_path: Path) -> None:
     run = Run(ListLog({0: records(800)})).go(tmp_path / "r")
     newest = {row.symbol: row for row in run.writer.of(PREDICTIONS)}
-    assert {s: row.src_offset for s, row in run.latest.rows.items()} == {s: row.src_offset for s, row in newest.items()}
+    assert {s: row.src_offset for s, row in run.latest.kept.items()} == {s: row.src_offset for s, row in newest.items()}
 
 
 def test_a_flow_that_starts_again_stores_nothing_twice_and_loses_nothing(tmp_path: Path) -> None:

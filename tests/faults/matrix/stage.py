@@ -1,0 +1,225 @@
+"""Where a fault is played: one log, one history, the real scoring process, and a proxy before each of its services."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import msgspec
+import redis
+
+from infra.clickhouse import Database, connect
+from infra.embedded.instance import read_run_state
+from infra.embedded.long_poll import Connection, Relay
+from infra.embedded.services import Embedded
+from infra.kafka_log import end_offsets
+from infra.kafka_writer import KafkaWriter
+from infra.settings import Kafka
+from schemas.events import Event
+from schemas.rows import SCORE_STATUS_KEY, ScoreStatus
+from tests.faults.matrix.history import differences, folded, stored
+from tests.faults.proxy import ChaosProxy
+from tests.product.running import environment
+from tests.services.flows import FlowRun, fresh_topics
+from tests.services.processes import HOST, Program, free_ports, until
+
+PARTITIONS = 2
+MIB = 1 << 20
+SETTLED_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Services:
+    """The embedded services, and a proxy before each; Kafka's clients are sent to the proxy by the broker's own answers."""
+
+    embedded: Embedded
+    kafka: ChaosProxy
+    clickhouse: ChaosProxy
+    redis: ChaosProxy
+
+    def heal(self) -> None:
+        for proxy in (self.kafka, self.clickhouse, self.redis):
+            proxy.heal()
+
+
+@contextmanager
+def proxied(embedded: Embedded, directory: Path) -> Iterator[Services]:
+    """Proxies before these services, which run on this directory."""
+    with ExitStack() as stack:
+        clickhouse, store = (
+            stack.enter_context(ChaosProxy(urlsplit(url).port or 0))
+            for url in (embedded.clickhouse_url, embedded.redis_url)
+        )
+        kafka = stack.enter_context(ChaosProxy(0))
+        kafka.target = stack.enter_context(relay(kafka.port, broker_port(directory)))
+        yield Services(embedded, kafka, clickhouse, store)
+
+
+def broker_port(directory: Path) -> int:
+    """Where the embedded broker itself listens, behind its relay."""
+    state = read_run_state(directory)
+    assert state is not None
+    return next(service.ports["kafka"] for service in state.services if service.name == "kafka")
+
+
+@contextmanager
+def relay(advertised: int, broker: int) -> Iterator[int]:
+    """A relay before the broker that sends clients to `advertised`; its own port."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="relay", daemon=True)
+    thread.start()
+    made = Relay(advertised, broker)
+
+    async def listen() -> asyncio.Server:
+        return await loop.create_server(lambda: Connection(made), HOST, 0)
+
+    async def close(server: asyncio.Server) -> None:
+        server.close()
+        await asyncio.sleep(0.05)
+
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        asyncio.run_coroutine_threadsafe(close(server), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+class Scoring(Program):
+    """`tickwire score` in a process of its own."""
+
+    metrics_port: int
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric's series that carry these labels."""
+        with urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=5) as answer:
+            told = answer.read().decode()
+        series = re.findall(rf"^tickwire_{name}(?:\{{(.*)\}})? (\S+)$", told, re.MULTILINE)
+        return sum(float(v) for has, v in series if all(f'{n}="{label}"' in has for n, label in labels.items()))
+
+    def rss(self) -> int:
+        """Resident bytes."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def code(self, within_s: float) -> int:
+        """The exit status, once it has ended."""
+        assert self.child is not None
+        code = self.child.wait(within_s)
+        self.child = None
+        return code
+
+    def sends(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+
+@dataclass
+class Stage:
+    """A fresh log and a fresh history on shared services; `settings` for the scoring process."""
+
+    services: Services
+    folder: Path
+    partitions: int = PARTITIONS
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.log_id = uuid.uuid4().hex
+        self.history = f"t_{self.log_id[:12]}"
+        self.kafka = Kafka(bootstrap=self.services.embedded.kafka, partitions=self.partitions, log_id=self.log_id)
+        fresh_topics(self.kafka)
+        self.writer = KafkaWriter(self.kafka)
+        self.database: Database = connect(self.services.embedded.clickhouse_url, timeout_s=30)
+        self.redis: Any = redis.Redis.from_url(self.services.embedded.redis_url)
+
+    def close(self) -> None:
+        self.services.heal()
+        self.database.command(f"DROP DATABASE IF EXISTS `{self.history}`")
+        self.database.close()
+        self.redis.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a tickwire process that reaches everything through the proxies."""
+        told = {
+            "TICKWIRE_KAFKA__BOOTSTRAP": f"{HOST}:{self.services.kafka.port}",
+            "TICKWIRE_KAFKA__PARTITIONS": str(self.partitions),
+            "TICKWIRE_KAFKA__LOG_ID": self.log_id,
+            "TICKWIRE_CLICKHOUSE__URL": f"http://{HOST}:{self.services.clickhouse.port}",
+            "TICKWIRE_CLICKHOUSE__DATABASE": self.history,
+            "TICKWIRE_REDIS__URL": f"redis://{HOST}:{self.services.redis.port}/0",
+            "TICKWIRE_FOLD__EPOCH": "0.5",
+        }
+        return environment(self.folder / "data", **told | dict(self.settings))
+
+    def scoring(self, prefix: Sequence[str] = (), **settings: str) -> Scoring:
+        """A scoring process that is not started yet; `prefix` goes before its command, `settings` into its environment."""
+        (port,) = free_ports(1)
+        command = [*prefix, sys.executable, "-m", "infra.cli", "score", "--metrics-port", str(port)]
+        made = Scoring(command, self.folder / f"score-{port}.log", env=self.environment | settings)
+        made.metrics_port = port
+        return made
+
+    @contextmanager
+    def scores(self, prefix: Sequence[str] = (), **settings: str) -> Iterator[Scoring]:
+        """A scoring process that has said that it is alive; SIGTERM behind the block."""
+        made = self.scoring(prefix, **settings)
+        self.redis.delete(SCORE_STATUS_KEY.format(group="0"))
+        made.start()
+        try:
+            made.await_ready(lambda: self.status() is not None, within_s=30)
+            yield made
+        finally:
+            if made.child is not None:
+                made.sends(signal.SIGCONT)
+            made.stop(grace_s=8)
+
+    def status(self) -> ScoreStatus | None:
+        raw = self.redis.get(SCORE_STATUS_KEY.format(group="0"))
+        return None if raw is None else msgspec.json.decode(raw, type=ScoreStatus)
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Onto the log, past every proxy."""
+        self.writer.write(events)
+        self.writer.flush()
+
+    def records(self) -> int:
+        """On the log."""
+        return sum(high for _, high in end_offsets(self.kafka).values())
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What the history says, asked past the proxy; `{db}` stands for its database."""
+        return self.database.rows(sql.replace("{db}", f"`{self.history}`")).rows
+
+    def count(self, table: str) -> int:
+        return int(self.rows(f"SELECT count() FROM {{db}}.{table}")[0][0])
+
+    def committed(self) -> int:
+        """Rows that are surely stored, with their epochs: 0 while there is no table."""
+        there = self.database.rows(f"SELECT count() FROM system.tables WHERE database = '{self.history}'").rows[0][0]
+        return self.count("predictions") if there else 0
+
+    def exact(self, within_s: float = SETTLED_WITHIN_S) -> None:
+        """The history becomes, and stays for a moment, that of an undisturbed fold of the whole log."""
+        expected = folded(FlowRun(self.kafka).go().store)
+        deadline = time.monotonic() + within_s
+        while told := differences(expected, stored(self.database, self.history, self.log_id)):
+            assert time.monotonic() < deadline, "\n".join(told)
+            time.sleep(0.1)
+
+    def until(self, what: str, sql: str, expected: object, within_s: float = 30) -> None:
+        until(what, lambda: self.rows(sql)[0][0] == expected, within_s=within_s)
