@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,14 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from infra.embedded.service import WRAPPER
 from tests.services.processes import HOST, Program, free_ports
 
 POM: Final = Path(__file__).with_name("pom.xml")
 CACHE: Final = Path(__file__).parents[2] / ".cache"
 CLUSTER_ID: Final = "tickwire-tests-------w"  # 16 bytes in base64, as Kafka wants it
 JVM: Final = (
-    "-Xms64m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
+    "-Xms64m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )  # fmt: skip
 START_WITHIN_S: Final = 60.0
@@ -58,10 +60,12 @@ def jars() -> Path:
 
 
 @contextmanager
-def kafka_cluster(brokers: int = 3, settings: Mapping[str, str] | None = None) -> Iterator[ApacheKafka]:
-    """Format, start and await a cluster of so many brokers, and take it away again.
+def kafka_cluster(
+    brokers: int = 3, settings: Mapping[str, str] | None = None, *, heap_mb: int = 512
+) -> Iterator[ApacheKafka]:
+    """Format, start and await a cluster of so many brokers, and take it away again, also where we are killed.
 
-    `settings`: broker properties that override the fixture's.
+    `settings`: broker properties that override the fixture's. `heap_mb`: of each broker.
     """
     _need("java", "openjdk-17-jre-headless")
     folder = Path(tempfile.mkdtemp(prefix="tickwire-kafka-"))
@@ -72,7 +76,8 @@ def kafka_cluster(brokers: int = 3, settings: Mapping[str, str] | None = None) -
         for node in range(brokers):
             config = folder / f"{node}.properties"
             config.write_text(_properties(node, ports, folder / f"{node}", settings or {}))
-            programs.append(Program([*_java(), "kafka.Kafka", str(config)], folder / f"{node}.log", env=_environment()))
+            command = [*_with_us(), *_java(heap_mb), "kafka.Kafka", str(config)]
+            programs.append(Program(command, folder / f"{node}.log", env=_environment()))
         _format(folder, brokers)
         for program in programs:
             program.start()
@@ -101,8 +106,13 @@ def _need(program: str, package: str) -> None:
         pytest.skip(f"{program} is missing: apt-get install {package}")
 
 
-def _java() -> list[str]:
-    return ["java", *JVM, "-cp", f"{jars()}{os.sep}*"]
+def _with_us() -> list[str]:
+    """In front of a command: the kernel ends it when this process dies."""
+    return [sys.executable, "-I", "-S", str(WRAPPER), str(os.getpid())]
+
+
+def _java(heap_mb: int = 512) -> list[str]:
+    return ["java", f"-Xmx{heap_mb}m", *JVM, "-cp", f"{jars()}{os.sep}*"]
 
 
 def _environment() -> dict[str, str]:
