@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +19,9 @@ from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.history import ClickHouseHistory
 from infra.kafka_log import follow
-from infra.redis import LatestStore
+from infra.redis import PREFIX, LatestStore
+from infra.replay_store import database_of
+from infra.replay_topics import key_prefix, topic_of
 from infra.settings import Settings
 from infra.status import RedisStatus
 from infra.telemetry import Telemetry
@@ -39,10 +42,13 @@ def run(settings: Settings) -> None:
     url = settings.redis.url.get_secret_value()
     clickhouse = settings.clickhouse
     database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
+    served = database_of(clickhouse.database, api.namespace) if api.namespace else clickhouse.database
     hub = FeedHub(telemetry, clock.now_ns)
     ports = Ports(
-        latest=LatestStore(url, ttl_s=settings.redis.ttl.total_seconds()),
-        history=ClickHouseHistory(database, clickhouse.database),
+        latest=LatestStore(
+            url, ttl_s=settings.redis.ttl.total_seconds(), prefix=key_prefix(api.namespace) if api.namespace else PREFIX
+        ),
+        history=ClickHouseHistory(database, served),
         status=RedisStatus(redis.Redis.from_url(url, socket_timeout=2)),
         meter=telemetry,
         exposition=telemetry.exposition,
@@ -62,12 +68,14 @@ def run(settings: Settings) -> None:
 
 def _feed(settings: Settings, hub: FeedHub, stop: threading.Event) -> None:
     """Everything that our topics say from now on, into the hub. A feed that broke ends the process: it is started again."""
-    consumer = follow(settings.kafka, list(CHANNEL_OF_TOPIC))
+    name = settings.api.namespace
+    channels = {topic_of(name, topic) if name else topic: channel for topic, channel in CHANNEL_OF_TOPIC.items()}
+    consumer = follow(settings.kafka, list(channels))
     try:
         while not stop.is_set():
             first = consumer.poll(WAIT_S)
             if first is not None:  # consume() with a wait would wait for MOST of them
-                hub.publish_many(_topical([first, *consumer.consume(MOST, 0)]))
+                hub.publish_many(_topical([first, *consumer.consume(MOST, 0)], channels))
     except BaseException:
         structlog.get_logger().exception("the feed broke")
         os.kill(os.getpid(), signal.SIGTERM)
@@ -76,7 +84,7 @@ def _feed(settings: Settings, hub: FeedHub, stop: threading.Event) -> None:
         consumer.close()
 
 
-def _topical(messages: list[Any]) -> list[tuple[str, str, bytes]]:
+def _topical(messages: list[Any], channels: Mapping[str, str]) -> list[tuple[str, str, bytes]]:
     """(channel, symbol, JSON) of what can be handed on; the rest is told."""
     topical = []
     for message in messages:
@@ -85,5 +93,5 @@ def _topical(messages: list[Any]) -> list[tuple[str, str, bytes]]:
         elif message.key() is None or message.value() is None:
             structlog.get_logger().warning("feed", reason="a record without key or value", topic=message.topic())
         else:
-            topical.append((CHANNEL_OF_TOPIC[message.topic()], message.key().decode(), message.value()))
+            topical.append((channels[message.topic()], message.key().decode(), message.value()))
     return topical

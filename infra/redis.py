@@ -43,7 +43,8 @@ class LatestStore:
     """Newest row by symbol; safe to use from several threads.
 
     `url`: `redis://[user:password@]host:port/db`, `rediss://` for TLS. `ttl_s`: a symbol that was not written for so long is
-    forgotten. `group`: who writes, for `forgot`. StoreUnavailable where Redis does not answer within `timeout_s` or refuses; SchemaError for a row that is not ours.
+    forgotten. `group`: who writes, for `forgot`. Raises: StoreUnavailable where Redis does not answer within `timeout_s` or
+    refuses; SchemaError for a row that is not ours.
     """
 
     def __init__(self, url: str, *, ttl_s: float, timeout_s: float = 2, group: str = "0", prefix: str = PREFIX) -> None:
@@ -83,7 +84,9 @@ class LatestStore:
         try:
             return None if payload is None else self._decoder.decode(payload)
         except msgspec.MsgspecError as error:
-            raise SchemaError(f"{self._prefix}{symbol} at {self._where} is not a row of ours: {error}; delete it") from error
+            raise SchemaError(
+                f"{self._prefix}{symbol} at {self._where} is not a row of ours: {error}; delete it"
+            ) from error
 
     def rows(self) -> list[Latest]:
         """Every row that is ours; one that another build wrote is left out, and is replaced when its symbol trades."""

@@ -115,6 +115,8 @@ class Api(Section):
     port: int = Field(8000, ge=0, le=65535)
     origins: tuple[str, ...] = ()
     """Allowed beside loopback."""
+    namespace: str = Field("", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
+    """A replay that was made with --topics, to be served instead of live."""
 
 
 class Source(Section):

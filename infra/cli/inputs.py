@@ -32,7 +32,8 @@ def stopping() -> Callable[[], bool]:
     return stop.is_set
 
 
-def _speed(text: str) -> float:
+def speed_of(text: str) -> float:
+    """`--speed` as a factor; infinite for max."""
     if text == "max":
         return math.inf
     try:
@@ -53,7 +54,7 @@ def play(
     from streams.recordings.column_map import column_map  # noqa: PLC0415
 
     options = PlayOptions(
-        speed=_speed(speed), symbols=frozenset(filter(None, symbols.split(","))), loop=loop,
+        speed=speed_of(speed), symbols=frozenset(filter(None, symbols.split(","))), loop=loop,
         columns=column_map(mapping) if mapping else None,
     )  # fmt: skip
     settings = attached(settings)

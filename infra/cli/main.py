@@ -77,6 +77,40 @@ def sim(
 
 
 @app.command(rich_help_panel="Use")
+def replay(  # noqa: PLR0913, PLR0917 - one argument an option
+    into: Annotated[str, typer.Option(help="Name of the replay: its rows go to database tickwire_replay_NAME.")] = "",
+    first: Annotated[
+        str,
+        typer.Option(
+            "--from", help="An offset, partitions with offsets (0:100,3:50), or a time; the log's first if left out."
+        ),
+    ] = "",
+    end: Annotated[
+        str, typer.Option("--to", help="The same, and not included; the log's present end if left out.")
+    ] = "",
+    speed: Annotated[
+        str, typer.Option(help="1 keeps the gaps with which records came, 10 is ten times as fast, max does not wait.")
+    ] = "max",
+    topics: Annotated[
+        bool, typer.Option("--topics", help="Also to topics replay.NAME.…; TICKWIRE_API__NAMESPACE=NAME serves them.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Throw a replay of this name away first.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Show the replays there are.")] = False,
+    drop: Annotated[str, typer.Option(help="Throw this replay away.")] = "",
+    json: Json = False,
+) -> None:
+    """The log through the same flow again, into tables of its own, while live goes on; the same bits at every speed."""
+    from infra.cli import replay as command  # noqa: PLC0415
+
+    if listed:
+        command.listed(_settings(), as_json=json)
+    elif drop:
+        command.drop(_settings(), drop)
+    else:
+        command.run(_settings(), into, first, end, speed, topics=topics, replace=replace, as_json=json)
+
+
+@app.command(rich_help_panel="Use")
 def watch(
     symbols: Annotated[str, typer.Argument(help="Symbols separated by commas; all of them if left out.")] = "*",
     seconds: Annotated[float, typer.Option(help="Stop after so long; 0 goes on until Ctrl-C.")] = 0,
