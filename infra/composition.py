@@ -1,7 +1,8 @@
 """From settings to parts: what the processes share when they put themselves together."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.labels import LabelRule
 from processors.sessions import Calendar, Sessions
 from processors.shard import FoldRules, Shard
-from processors.snapshot import decode_snapshot
+from processors.snapshot import VERSION, decode_snapshot
 from schemas.errors import SettingsError
 
 FIRST_SESSION, LAST_SESSION = "1998-01-01", "2035-12-31"
@@ -61,20 +62,25 @@ def _calendar(name: str) -> Calendar:
 
 def step_name(fold_rules: FoldRules) -> str:
     """Changes with everything that decides what is folded; fresh state goes with a fresh name."""
-    told = f"{FEATURES_ID} {fold_rules!r} {OnlineModel(FEATURE_NAMES).id}"
+    told = f"v{VERSION} {FEATURES_ID} {fold_rules!r} {OnlineModel(FEATURE_NAMES).id}"
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class ShardMaker:
-    """Makes the shard of a partition, continued from a snapshot where there is one."""
+    """Makes the shard of a partition, continued from a snapshot where there is one.
+
+    `seeds`: snapshots to begin with, by partition, where the recovery store has none yet.
+    """
 
     fold_rules: FoldRules
     calendars: Sessions
     onnx: OnnxModel | None
+    seeds: Mapping[int, bytes] = field(default_factory=dict)
 
     def __call__(self, partition: int, snapshot: bytes | None = None) -> Shard:
         learner = OnlineModel(FEATURE_NAMES)
+        snapshot = snapshot or self.seeds.get(partition)
         if snapshot:
             hit("fold.before_restore")
             learner = OnlineModel.restore(decode_snapshot(snapshot).learner, FEATURE_NAMES)

@@ -12,16 +12,17 @@ from pathlib import Path
 import redis
 import structlog
 from bytewax._bytewax import run_main
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.composition import ShardMaker, load_model, rules, sessions, step_name
 from infra.kafka import topic_id
-from infra.kafka_log import KafkaLog
+from infra.kafka_log import KafkaLog, end_offsets
 from infra.kafka_writer import KafkaWriter
 from infra.redis import LatestStore
 from infra.settings import Settings
+from infra.start import Computation, Started, Wanted, start, stoppable
 from infra.tables import ClickHouseTables, create_tables
 from infra.telemetry import Telemetry
 from processors.features import FEATURE_NAMES, FEATURES_ID
@@ -47,22 +48,26 @@ def run(
     *,
     telemetry: Telemetry | None = None,
     group: str = "0",
+    wanted: Wanted | None = None,
 ) -> None:
-    """Score until SIGTERM or SIGINT; what is in flight is committed or will be replayed."""
-    telemetry = telemetry or Telemetry()
+    """Score until SIGTERM or SIGINT; what is in flight is committed or will be replayed. `wanted`: how to start."""
+    telemetry, wanted = telemetry or Telemetry(), wanted or Wanted()
     log = KafkaLog(settings.kafka, log_identity(settings), partitions or tuple(range(settings.kafka.partitions)))
     stop = threading.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
     with only_one(settings.data / "recovery", group):
         scoring = _Scoring(settings, log, telemetry, group)
+        started = start(scoring.computation(), lambda: end_offsets(settings.kafka), stoppable(wanted, stop))
+        if not wanted.live:
+            return
         reporting = threading.Thread(target=scoring.tell, args=(stop,), daemon=True)
         reporting.start()
         try:
             run_main(  # type: ignore[no-untyped-call]
-                scoring.flow(stop),
+                scoring.flow(stop, started),
                 epoch_interval=settings.fold.epoch,
-                recovery_config=RecoveryConfig(str(scoring.recovery()), backup_interval=timedelta(0)),
+                recovery_config=RecoveryConfig(str(started.path), backup_interval=timedelta(0)),
             )
         finally:
             stop.set()
@@ -114,15 +119,13 @@ class _Scoring:
             features_id=FEATURES_ID, step=self.step,
         )  # fmt: skip
 
-    def recovery(self) -> Path:
-        """State of this log and this computation; another one starts from the log's first record."""
-        path = self.settings.data / "recovery" / f"{self.group}-{self.log.log_id}-{self.step}"
-        if not path.exists():
-            path.mkdir(mode=0o700, parents=True)
-            init_db_dir(path, 1)
-        return path
+    def computation(self) -> Computation:
+        """What this process folds, for whoever rebuilds its state."""
+        return Computation(
+            self.settings, self.log, self.group, self.step, self.make, self.rows, self.messages, self.telemetry
+        )
 
-    def flow(self, stop: threading.Event):  # type: ignore[no-untyped-def]
+    def flow(self, stop: threading.Event, started: Started):  # type: ignore[no-untyped-def]
         """The dataflow over real services."""
         clickhouse = self.settings.clickhouse
         database = connect(
@@ -143,8 +146,8 @@ class _Scoring:
             LatestSink(partitions, newest, self.messages, self.report.note, self.telemetry),
             TableSink(partitions, buffer),
         )
-        source = EventSource(self.log, self.clock, stop.is_set, newest.tend, self.telemetry)
-        return build(source, self.make, sinks, self.step, self.telemetry)
+        source = EventSource(started.log, self.clock, stop.is_set, newest.tend, self.telemetry)
+        return build(source, started.make, sinks, self.step, self.telemetry)
 
     def tell(self, stop: threading.Event) -> None:
         """Write the status until told to stop; readiness sees its absence when Redis cannot be reached."""

@@ -8,6 +8,9 @@ TickwireError
 ├── ModelError          a model that must not be used
 │   └── TrainingError   a matrix that no model can be trained on
 ├── LogError            the event log is not the one our history was written from
+├── RecoveryError       the saved state of a scoring process cannot be used
+├── WriterError         this process must not write its partitions (any more)
+│   └── WriterHeld      another process writes them
 ├── TelemetryError      a metric that nobody declared
 └── BackendError        a service we depend on failed; the worker stops
     ├── DatabaseError
@@ -49,6 +52,22 @@ class TrainingError(ModelError):
 
 class LogError(TickwireError):
     """The event log is not the one our history was written from."""
+
+
+class RecoveryError(TickwireError):
+    """The saved state of a scoring process cannot be used; the same state can be folded again from the log."""
+
+    def __init__(self, where: object, found: str, todo: str = "") -> None:
+        todo = todo or "run `tickwire rebuild` (`tickwire up --rebuild` where the services are embedded)"
+        super().__init__(f"{where}: expected the state that scoring goes on from, found {found}; {todo}")
+
+
+class WriterError(TickwireError):
+    """This process must not write its partitions (any more): another one does, or may."""
+
+
+class WriterHeld(WriterError):
+    """Another process writes a partition that this one was asked to write."""
 
 
 class TelemetryError(TickwireError):

@@ -31,6 +31,7 @@ def up(
     ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw all state of this directory away first.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --fresh.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Fold the state of scoring again from the log.")] = False,
 ) -> None:
     """Start everything on this machine: services, collector, scoring, API. Ctrl-C stops all of it."""
     from infra.cli.up import run  # noqa: PLC0415
@@ -38,7 +39,7 @@ def up(
     settings = _settings()
     if fresh and not yes and settings.data.exists():
         typer.confirm(f"Delete {settings.data.resolve()} with all its history?", abort=True)
-    raise typer.Exit(run(settings, source or settings.source.kind, fresh=fresh))
+    raise typer.Exit(run(settings, source or settings.source.kind, fresh=fresh, rebuild=rebuild))
 
 
 @app.command(rich_help_panel="Use")
@@ -158,6 +159,25 @@ def doctor(json: Json = False) -> None:
 
 
 @app.command(rich_help_panel="Understand")
+def verify(
+    begin: Annotated[
+        str, typer.Option("--from", help="Judge from here on: PARTITION:OFFSET[,…] or a time (UTC unless it says).")
+    ] = "",
+    end: Annotated[str, typer.Option("--to", help="Judge up to here; the present end of the log if left out.")] = "",
+    log: Annotated[str, typer.Option(help="Id of the log; the current one if left out.")] = "",
+    capture: Annotated[
+        Path | None, typer.Option(help="What a client of the feed received, one frame a line, to be compared too.")
+    ] = None,
+    kills: Annotated[int | None, typer.Option(help="Told by a fault bench, and printed again.", min=0)] = None,
+    json: Json = False,
+) -> None:
+    """Fold the log afresh and compare every row, bar, bit and score that was served. 0 clean, 1 differs, 2 could not be done."""
+    from infra.cli.verify import run  # noqa: PLC0415
+
+    raise typer.Exit(run(_settings(), bounds=(begin, end), log_id=log, capture=capture, kills=kills, as_json=json))
+
+
+@app.command(rich_help_panel="Understand")
 def bench(
     what: Annotated[
         str,
@@ -194,11 +214,30 @@ def score(
     group: Annotated[str, typer.Option(help="Name of this process's state and status.")] = "0",
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics on loopback; 0 for none.")] = 0,
     wait_for_model: Annotated[float, typer.Option(help="Seconds to wait for a first ONNX model.", min=0)] = 0,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Fold the state again from the log first.")] = False,
 ) -> None:
     """Fold, score and store what is on the log."""
     from infra.cli.processes import score as run  # noqa: PLC0415
 
-    run(_settings(), partitions, group, metrics_port, wait_for_model)
+    run(_settings(), partitions, group, metrics_port, wait_for_model, rebuild=rebuild)
+
+
+@app.command(rich_help_panel="Processes")
+def rebuild(
+    partitions: Annotated[
+        str, typer.Option(help="Partitions of the scoring process, for example 0-3,7; all of them if left out.")
+    ] = "",
+    group: Annotated[str, typer.Option(help="Name of the scoring process's state.")] = "0",
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on where neither the topic nor ClickHouse has a record.")
+    ] = False,
+    live: Annotated[bool, typer.Option("--live/--no-live", help="Score when it is done.")] = True,
+    json: Json = False,
+) -> None:
+    """Throw the state of a scoring process away, fold it again from the log and ClickHouse, then go live."""
+    from infra.cli.rebuild import run  # noqa: PLC0415
+
+    run(_settings(), partitions, group, accept_loss=accept_loss, live=live, as_json=json)
 
 
 @app.command(rich_help_panel="Processes")

@@ -16,23 +16,27 @@ from schemas.errors import SettingsError
 NO_MODEL_YET: Final = "none-yet"
 
 
-def _ready(settings: Settings) -> Settings:
+def ready(settings: Settings) -> Settings:
+    """Logging set up, and the addresses of what runs here filled in."""
     configure_logging(settings.logging.level, json=settings.logging.json_lines)
     return attached(settings)
 
 
-def score(settings: Settings, partitions: str, group: str, metrics_port: int, wait_for_model_s: float) -> None:
+def score(
+    settings: Settings, partitions: str, group: str, metrics_port: int, wait_for_model_s: float, *, rebuild: bool = False
+) -> None:
     """Fold and score until told to stop."""
     from infra.kafka import create_topics  # noqa: PLC0415
     from infra.score import run  # noqa: PLC0415
+    from infra.start import Wanted  # noqa: PLC0415
     from infra.telemetry import Telemetry, serve_metrics  # noqa: PLC0415
 
-    settings, telemetry = _ready(settings), Telemetry()
+    settings, telemetry = ready(settings), Telemetry()
     if metrics_port:
         serve_metrics(telemetry, metrics_port)
     create_topics(settings.kafka)
     _await_model(settings, wait_for_model_s)
-    run(settings, _partitions(partitions) or None, telemetry=telemetry, group=group)
+    run(settings, partitions_of(partitions) or None, telemetry=telemetry, group=group, wanted=Wanted(rebuild=rebuild))
 
 
 def _await_model(settings: Settings, within_s: float) -> None:
@@ -44,7 +48,7 @@ def _await_model(settings: Settings, within_s: float) -> None:
         time.sleep(0.02)
 
 
-def _partitions(text: str) -> tuple[int, ...]:
+def partitions_of(text: str) -> tuple[int, ...]:
     """`0-3,7` as numbers."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
@@ -62,7 +66,7 @@ def news(settings: Settings) -> None:
     from models.sentiment import LexiconSentiment  # noqa: PLC0415
     from streams.agents.news import build_app, run  # noqa: PLC0415
 
-    settings = _ready(settings)
+    settings = ready(settings)
     brokers, datadir = settings.kafka.bootstrap.split(","), settings.data / "faust"
     partitions = settings.kafka.partitions
     run(build_app(brokers, datadir, LexiconSentiment(), WallClock(), Telemetry(), partitions=partitions))
@@ -72,14 +76,14 @@ def api(settings: Settings) -> None:
     """Serve until told to stop."""
     from infra.api_process import run  # noqa: PLC0415
 
-    run(_ready(settings))
+    run(ready(settings))
 
 
 def train(settings: Settings, *, as_json: bool) -> None:
     """Train from the log, with a progress bar."""
     from infra.training import train_from_log  # noqa: PLC0415
 
-    settings = _ready(settings)
+    settings = ready(settings)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=Console(stderr=True), disable=as_json,

@@ -1,0 +1,96 @@
+"""The events log as ClickHouse has it: read in the order of its offsets, in bounded memory, whatever the topic has lost."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from infra.clickhouse import Database
+from schemas.errors import LogError
+from streams.archive import ARCHIVE, Archived, restored
+
+WINDOW: Final = 65_536
+"""Records in memory at once."""
+DAY_MS: Final = 86_400_000
+TIMES: Final = frozenset(["ts_event", "ts_ingest", "ts_broker"])
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Records of one partition that lie in one part of every table: offsets [first, end)."""
+
+    day: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseArchive:
+    """Every record of one log that was ever folded."""
+
+    database: Database
+    name: str
+    log_id: str
+
+    def days(self, partition: int) -> list[Day]:
+        """What is stored, by day of the broker's clock, which never falls with the offsets."""
+        tables = " UNION ALL ".join(
+            f"SELECT toUInt32(toDate(ts_broker)) AS day, src_offset FROM `{self.name}`.`{table}` "  # noqa: S608
+            "WHERE log_id = {log:String} AND src_partition = {partition:UInt16}"
+            for table in ARCHIVE
+        )
+        found = self.database.rows(
+            f"SELECT day, min(src_offset), max(src_offset) FROM ({tables}) GROUP BY day ORDER BY day",  # noqa: S608
+            {"log": self.log_id, "partition": partition},
+        )
+        return [Day(day, first, last + 1) for day, first, last in found.rows]
+
+    def first(self, partition: int) -> int | None:
+        """Where the fold of this partition began, by the ledger or the first row; None where nothing is stored."""
+        told = self.database.rows(
+            f"SELECT count(), min(first_offset) FROM `{self.name}`.ledger "  # noqa: S608
+            "WHERE log_id = {log:String} AND src_partition = {partition:UInt16}",
+            {"log": self.log_id, "partition": partition},
+        ).rows[0]
+        starts = [int(told[1])] if told[0] else []
+        starts += [day.first for day in self.days(partition)[:1]]
+        return min(starts, default=None)
+
+    def read(self, partition: int, first: int, end: int) -> Iterator[Archived]:
+        """The records `first` to `end` (not included), at most `WINDOW` at once, and what is missing of them."""
+        at = first
+        for day in self.days(partition):
+            until = min(day.end, end)
+            while at < until:
+                stop = min(until, max(at, day.first) + WINDOW)
+                yield restored(partition, at, stop, self._found(partition, day.day, at, stop))
+                at = stop
+        if at < end:
+            yield restored(partition, at, end, {})
+
+    def _found(self, partition: int, day: int, first: int, end: int) -> Mapping[str, Mapping[str, list[Any]]]:
+        found = {}
+        for table, names in ARCHIVE.items():
+            rows = self.database.rows(
+                f"SELECT {', '.join(names)} FROM `{self.name}`.`{table}` "  # noqa: S608
+                "WHERE toDate(ts_broker) = {day:UInt32} AND log_id = {log:String} "
+                "AND src_partition = {partition:UInt16} AND src_offset >= {first:Int64} AND src_offset < {end:Int64}",
+                {"day": day, "log": self.log_id, "partition": partition, "first": first, "end": end},
+            )
+            if rows.rows:
+                found[table] = {
+                    name: list(column) for name, column in zip(names, zip(*rows.rows, strict=True), strict=True)
+                }
+        return found
+
+
+def refuse_gaps(partition: int, missing: list[tuple[int, int]]) -> None:
+    """Raise `LogError` for records that neither the topic nor ClickHouse has."""
+    if not missing:
+        return
+    lost = sum(end - first for first, end in missing)
+    shown = ", ".join(f"{first}-{end - 1}" for first, end in missing[:5])
+    raise LogError(
+        f"partition {partition}: expected a row of every record that the topic no longer has, found none of {lost} "
+        f"(offsets {shown}{', …' if len(missing) > 5 else ''}); restore the tables from a backup, or say `--accept-loss` to "
+        "fold without them: what follows then differs from what was served before"
+    )

@@ -1,0 +1,211 @@
+"""The state that a scoring process starts from: what it left, nothing yet, or a rebuild."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from infra.archive import ClickHouseArchive
+from infra.clickhouse import Database, connect
+from infra.composition import ShardMaker
+from infra.kafka_log import KafkaLog, KafkaPartitionReader
+from infra.kafka_writer import KafkaWriter
+from infra.rebuild import Outlets, Progress, Rebuild, RebuildReport
+from infra.recovery import RecoveryStore, request_path
+from infra.redis import LatestStore
+from infra.settings import Settings
+from infra.tables import ClickHouseTables, create_tables
+from processors.features import FEATURE_NAMES, FEATURES_ID
+from schemas.errors import StoreUnavailable
+from schemas.rows import Latest
+from schemas.tables import tables
+from streams.blocks import BlockBuffer
+from streams.messages import MessageMaker
+from streams.ports import Meter
+from streams.rows import RowMaker
+
+TELL_EVERY_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """What a scoring process folds, with what, and into which words."""
+
+    settings: Settings
+    log: KafkaLog
+    group: str
+    step: str
+    make: ShardMaker
+    rows: RowMaker
+    messages: MessageMaker
+    meter: Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How to start.
+
+    rebuild   fold from the log's first record, whatever state there is      live   then go on scoring
+    tell      is told how far a rebuild is, and may raise to end it          done   is told what it did
+    """
+
+    rebuild: bool = False
+    accept_loss: bool = False
+    live: bool = True
+    tell: Progress | None = None
+    done: Callable[[RebuildReport], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Where Bytewax keeps its state, and what to begin with where it has none."""
+
+    path: Path
+    make: ShardMaker
+    log: "SeededLog"
+
+
+@dataclass(frozen=True, slots=True)
+class SeededLog:
+    """`streams.ports.Log` that begins where the seeds end, unless told where to go on."""
+
+    log: KafkaLog
+    starts: dict[int, int]
+
+    @property
+    def log_id(self) -> str:
+        return self.log.log_id
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        return self.log.partitions
+
+    def open(self, partition: int, offset: int | None) -> KafkaPartitionReader:
+        return self.log.open(partition, self.starts.get(partition) if offset is None else offset)
+
+
+def start(computation: Computation, ends: Callable[[], dict[int, tuple[int, int]]], wanted: Wanted) -> Started:
+    """Check what the last run left, make a new store, or rebuild it where that is asked for or the computation is another.
+
+    ends: asked for partition to (first, next offset) that the topic has. `RecoveryError` where state is missing or broken.
+    """
+    store = RecoveryStore(
+        computation.settings.data / "recovery", computation.group, computation.log.log_id, computation.step, FEATURES_ID
+    )
+    asked = request_path(computation.settings.data, computation.group)
+    with _database(computation.settings) as database:
+        state = store.state(lambda: _stored_ids(database, computation))
+        if wanted.rebuild or asked.exists() or state == "changed":
+            structlog.get_logger().info(
+                "rebuild", why="asked for" if state != "changed" else "what is computed has changed"
+            )
+            report = _rebuild(computation, store, database, ends(), wanted)
+            asked.unlink(missing_ok=True)
+            if wanted.done is not None:
+                wanted.done(report)
+        elif state == "missing":
+            raise store.missing()
+        elif state == "new":
+            store.make()
+    store.check(lambda snapshot: computation.make(0, snapshot))
+    store.note()
+    seeds = store.seeds()
+    return Started(
+        store.path,
+        replace(computation.make, seeds={partition: seed.snapshot for partition, seed in seeds.items()}),
+        SeededLog(computation.log, {partition: seed.next_offset for partition, seed in seeds.items()}),
+    )
+
+
+def stoppable(wanted: Wanted, stop: threading.Event) -> Wanted:
+    """The same, but a rebuild ends at the next stretch once `stop` is set; SystemExit says so."""
+    inner = wanted.tell or _told_in_logs()
+
+    def tell(done: int, total: int) -> None:
+        if stop.is_set():
+            raise SystemExit(0)
+        inner(done, total)
+
+    return replace(wanted, tell=tell)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
+    clickhouse = settings.clickhouse
+    database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
+    try:
+        create_tables(database, clickhouse.database, FEATURE_NAMES)
+        yield database
+    finally:
+        database.close()
+
+
+def _stored_ids(database: Database, computation: Computation) -> set[str]:
+    """Feature ids of the rows that our partitions of this log have."""
+    found = database.rows(
+        f"SELECT DISTINCT features_id FROM `{computation.settings.clickhouse.database}`.predictions "  # noqa: S608
+        "WHERE log_id = {log:String} AND src_partition IN {partitions:Array(UInt16)}",
+        {"log": computation.log.log_id, "partitions": list(computation.log.partitions)},
+    )
+    return {str(row[0]) for row in found.rows}
+
+
+def _rebuild(
+    computation: Computation,
+    store: RecoveryStore,
+    database: Database,
+    ends: dict[int, tuple[int, int]],
+    wanted: Wanted,
+) -> RebuildReport:
+    settings, log_id = computation.settings, computation.log.log_id
+    name = settings.clickhouse.database
+    stored = ClickHouseTables(database, name, log_id)
+    names = [table.name for table in tables(FEATURE_NAMES)]
+    buffer = BlockBuffer(stored, computation.rows, names, computation.meter)
+    latest = LatestStore(settings.redis.url.get_secret_value(), ttl_s=settings.redis.ttl.total_seconds())
+    outlets = Outlets(stored, buffer, KafkaWriter(settings.kafka), computation.messages, _where_there_is_redis(latest))
+    rebuild = Rebuild(
+        computation.log, settings.kafka, ClickHouseArchive(database, name, log_id), store, computation.make, outlets,
+        wanted.accept_loss,
+    )  # fmt: skip
+    try:
+        report = rebuild.run(ends, wanted.tell or _told_in_logs())
+    finally:
+        buffer.close()
+        latest.close()
+    structlog.get_logger().info(
+        "rebuilt",
+        records=report.records,
+        from_clickhouse=report.archived,
+        lost=report.lost,
+        seconds=round(report.seconds, 2),
+    )
+    return report
+
+
+def _where_there_is_redis(latest: LatestStore) -> Callable[[Sequence[Latest]], None]:
+    def write(rows: Sequence[Latest]) -> None:
+        try:
+            latest.write(rows)
+        except StoreUnavailable as error:
+            structlog.get_logger().warning("newest rows not written", reason=str(error))
+
+    return write
+
+
+def _told_in_logs() -> Progress:
+    """Says how far it is every few seconds."""
+    said_at = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said_at
+        if time.monotonic() - said_at > TELL_EVERY_S:
+            said_at = time.monotonic()
+            structlog.get_logger().info("rebuilding", done=done, total=total)
+
+    return tell
