@@ -1,7 +1,7 @@
 """The newest row of every symbol on its way to Redis: what a newer row overtakes within a few milliseconds is not written.
 
-Redis is a cache here. While it does not answer, the fold goes on and the rows wait (one a symbol); when it answers again, and when
-it has forgotten what it was told (flushed, started anew), every row goes there once more, also of symbols that do not trade.
+Redis is a cache here. While it does not answer, the fold goes on and the rows wait (one a symbol); when it answers again, and
+when it has forgotten what it was told (flushed, started anew), every row goes there once more, also of symbols that do not trade.
 """
 
 import logging

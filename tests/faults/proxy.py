@@ -1,10 +1,11 @@
-"""A TCP proxy that misbehaves on order, to be put in front of Kafka, ClickHouse and Redis. It never changes a byte.
+"""A TCP proxy that misbehaves on order, to be put in front of Kafka, ClickHouse and Redis.
 
     with ChaosProxy(9092) as proxy:          # clients connect to proxy.port
         proxy.set(Fault.delay(0.5))
         proxy.set(Fault.drop_reply(b"INSERT"))
         proxy.heal()
 
+It changes no byte, except that a Kafka broker's own address becomes the proxy's in its answers, else clients would go past it.
 It runs on a thread of its own. A fault holds for open connections and for new ones, from the moment `set` returns.
 """
 
@@ -89,11 +90,12 @@ CALM: Final = Fault()
 class ChaosProxy:
     """In front of `target` on 127.0.0.1; `port` is its own; a context manager.
 
+    `kafka`: whether brokers that name 127.0.0.1:`target` as theirs are behind it.
     `hits`: connections that cut, drop_reply, reset or half_close has struck.
     """
 
-    def __init__(self, target: int) -> None:
-        self.target, self.fault, self.hits = target, CALM, 0
+    def __init__(self, target: int, *, kafka: bool = False) -> None:
+        self.target, self.kafka, self.fault, self.hits = target, kafka, CALM, 0
         self.connections: set[_Connection] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos", daemon=True)
@@ -118,6 +120,11 @@ class ChaosProxy:
     def heal(self) -> None:
         """Pass everything on again."""
         self.set(CALM)
+
+    def moved(self, answer: bytes) -> bytes:
+        """An answer of a broker with the proxy's address for its own; their length is the same."""
+        name = HOST.encode()
+        return answer.replace(name + self.target.to_bytes(4, "big"), name + self.port.to_bytes(4, "big"))
 
     def struck(self, connection: "_Connection") -> None:
         """A connection met its fault."""
@@ -167,6 +174,8 @@ class ChaosProxy:
         self.connections.add(connection)
         try:
             await connection.run()
+        except asyncio.CancelledError:
+            return  # the proxy is being closed
         finally:
             self.connections.discard(connection)
 
@@ -213,6 +222,8 @@ class _Connection:
 
     async def _pass(self, piece: bytes, sink: asyncio.StreamWriter, towards: Side) -> None:
         fault = self._proxy.fault
+        if self._proxy.kafka and towards == "client":
+            piece = self._proxy.moved(piece)
         if towards == "server" and fault.matching and fault.matching in piece:
             self._armed = True
         if fault.kind == "delay":

@@ -11,8 +11,7 @@ from tests.faults.matrix.stage import Scoring, Services, Stage, proxied
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    directory = tmp_path_factory.mktemp("matrix")
-    with embedded_services(directory) as embedded, proxied(embedded, directory) as made:
+    with embedded_services(tmp_path_factory.mktemp("matrix")) as embedded, proxied(embedded) as made:
         yield made
 
 

@@ -37,7 +37,7 @@ def folded(store: ListStore) -> dict[str, Sums]:
 
 def stored(database: Database, name: str, log_id: str) -> dict[str, Sums]:
     """Sums of the raw rows of one log in the database `name`, by table."""
-    found = {}
+    found: dict[str, Sums] = {}
     for table in DECLARED.values():
         columns = ["count() AS rows", *(f"sum({_sql(c, t)} * {_WEIGHT}) AS `sum_{c}`" for c, t in _weighed(table))]
         condition = FIRST_ISSUES.get(table.name, "1")
@@ -97,14 +97,17 @@ def _bits(column: Column, type_: str) -> Unsigned:
     """Each value as the 64 bits that SQL makes of it."""
     if isinstance(column, tuple):
         codes = np.array([_crc(word) for word in column[1]], np.uint64)
-        return codes[np.asarray(column[0])]
+        coded: Unsigned = codes[np.asarray(column[0])]
+        return coded
     if "String" in type_:
         return np.array([_crc(value) for value in list(column)], np.uint64)
     values: NDArray[Any] = np.asarray(column)
     if "Float64" in type_:
-        values = values.astype(np.float64)
-        return np.where(np.isnan(values), np.uint64(NAN), values.view(np.uint64))
-    return values.astype(np.int64 if values.dtype.kind in "ib" else np.uint64).view(np.uint64)
+        floats = values.astype(np.float64)
+        found: Unsigned = np.where(np.isnan(floats), np.uint64(NAN), floats.view(np.uint64))
+    else:
+        found = values.astype(np.int64 if values.dtype.kind in "ib" else np.uint64).view(np.uint64)
+    return found
 
 
 def _crc(value: str | bytes) -> int:

@@ -1,14 +1,12 @@
 """Where a fault is played: one log, one history, the real scoring process, and a proxy before each of its services."""
 
-import asyncio
 import os
 import re
 import signal
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,16 +16,17 @@ from urllib.request import urlopen
 
 import msgspec
 import redis
+from confluent_kafka import Consumer, TopicPartition
 
 from infra.clickhouse import Database, connect
-from infra.embedded.instance import read_run_state
-from infra.embedded.long_poll import Connection, Relay
 from infra.embedded.services import Embedded
-from infra.kafka_log import end_offsets
+from infra.kafka import client_config
+from infra.kafka_log import READER, end_offsets
 from infra.kafka_writer import KafkaWriter
 from infra.settings import Kafka
 from schemas.events import Event
 from schemas.rows import SCORE_STATUS_KEY, ScoreStatus
+from schemas.topics import PREDICTIONS
 from tests.faults.matrix.history import differences, folded, stored
 from tests.faults.proxy import ChaosProxy
 from tests.product.running import environment
@@ -54,48 +53,14 @@ class Services:
 
 
 @contextmanager
-def proxied(embedded: Embedded, directory: Path) -> Iterator[Services]:
-    """Proxies before these services, which run on this directory."""
+def proxied(embedded: Embedded) -> Iterator[Services]:
+    """Proxies before these services."""
+    ports = [int(address.rpartition(":")[2]) for address in (embedded.kafka, embedded.clickhouse_url)]
     with ExitStack() as stack:
-        clickhouse, store = (
-            stack.enter_context(ChaosProxy(urlsplit(url).port or 0))
-            for url in (embedded.clickhouse_url, embedded.redis_url)
-        )
-        kafka = stack.enter_context(ChaosProxy(0))
-        kafka.target = stack.enter_context(relay(kafka.port, broker_port(directory)))
+        kafka = stack.enter_context(ChaosProxy(ports[0], kafka=True))
+        clickhouse = stack.enter_context(ChaosProxy(ports[1]))
+        store = stack.enter_context(ChaosProxy(urlsplit(embedded.redis_url).port or 0))
         yield Services(embedded, kafka, clickhouse, store)
-
-
-def broker_port(directory: Path) -> int:
-    """Where the embedded broker itself listens, behind its relay."""
-    state = read_run_state(directory)
-    assert state is not None
-    return next(service.ports["kafka"] for service in state.services if service.name == "kafka")
-
-
-@contextmanager
-def relay(advertised: int, broker: int) -> Iterator[int]:
-    """A relay before the broker that sends clients to `advertised`; its own port."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="relay", daemon=True)
-    thread.start()
-    made = Relay(advertised, broker)
-
-    async def listen() -> asyncio.Server:
-        return await loop.create_server(lambda: Connection(made), HOST, 0)
-
-    async def close(server: asyncio.Server) -> None:
-        server.close()
-        await asyncio.sleep(0.05)
-
-    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(10)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        asyncio.run_coroutine_threadsafe(close(server), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 class Scoring(Program):
@@ -113,6 +78,9 @@ class Scoring(Program):
     def rss(self) -> int:
         """Resident bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def alive(self) -> bool:
+        return self.child is not None and self.child.poll() is None
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -223,3 +191,25 @@ class Stage:
 
     def until(self, what: str, sql: str, expected: object, within_s: float = 30) -> None:
         until(what, lambda: self.rows(sql)[0][0] == expected, within_s=within_s)
+
+    def predicted(self) -> list[tuple[int, int]]:
+        """(source partition, source offset) of every record of the predictions' topic, in no order."""
+        consumer = Consumer({**client_config(self.kafka), **READER})
+        ends = end_offsets(self.kafka, PREDICTIONS.name)
+        consumer.assign([TopicPartition(PREDICTIONS.name, p, low) for p, (low, _) in ends.items()])
+        found: list[tuple[int, int]] = []
+        deadline = time.monotonic() + 20
+        while len(found) < sum(high - low for low, high in ends.values()):
+            assert time.monotonic() < deadline, "the topic was not read to its end"
+            rows = [PREDICTIONS.decode(m.value()) for m in consumer.consume(4096, 0.5) if m.error() is None]
+            found += [(row.src_partition, row.src_offset) for row in rows if row.log_id == self.log_id]
+        consumer.close()
+        return found
+
+
+def stays(what: str, holds: Callable[[], bool], for_s: float) -> None:
+    """Poll `holds`, which must be true all the time."""
+    until_ = time.monotonic() + for_s
+    while time.monotonic() < until_:
+        assert holds(), f"{what} did not last {for_s:g} s"
+        time.sleep(0.1)
