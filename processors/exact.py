@@ -26,10 +26,10 @@ def exact_sum(values: Column) -> float:
 
 @njit(cache=True)
 def _sum(values):  # type: ignore[no-untyped-def]
-    limbs = np.zeros(LIMBS, np.int64)
+    sums = np.zeros((1, LIMBS), np.int64)
     for value in values:
-        add(limbs, split(value))
-    return rounded(limbs)
+        add(sums, 0, split(value))
+    return rounded(sums, 0)
 
 
 @njit(cache=True)
@@ -47,31 +47,39 @@ def split(value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def add(limbs, parts):  # type: ignore[no-untyped-def]
-    """Add what `split` made."""
+def add(sums, n, parts):  # type: ignore[no-untyped-def]
+    """Add what `split` made to sum number `n`; sums: int64 [any, LIMBS]."""
     at, low, middle, high = parts
-    limbs[at] += low
-    limbs[at + 1] += middle
-    limbs[at + 2] += high
+    sums[n, at] += low
+    sums[n, at + 1] += middle
+    sums[n, at + 2] += high
 
 
 @njit(cache=True)
-def rounded(limbs):  # type: ignore[no-untyped-def]
-    """The sum as the nearest float, half to even; the limbs keep their worth."""
+def clear(sums):  # type: ignore[no-untyped-def]
+    """Make all sums zero."""
+    for n in range(sums.shape[0]):
+        for k in range(LIMBS):
+            sums[n, k] = 0
+
+
+@njit(cache=True)
+def rounded(sums, n):  # type: ignore[no-untyped-def]
+    """Sum number `n` as the nearest float, half to even; its limbs keep their worth."""
     carry = np.int64(0)
     top = -1
     for k in range(LIMBS):
-        here = limbs[k] + carry
-        limbs[k] = here & _MASK
+        here = sums[n, k] + carry
+        sums[n, k] = here & _MASK
         carry = here >> 32
-        if limbs[k] != 0:
+        if sums[n, k] != 0:
             top = k
     if top < 0:
         return 0.0
-    head = np.uint64(limbs[top]) << np.uint64(32)
+    head = np.uint64(sums[n, top]) << np.uint64(32)
     if top >= 1:
-        head |= np.uint64(limbs[top - 1])
-    below = np.uint64(limbs[top - 2]) if top >= 2 else np.uint64(0)
+        head |= np.uint64(sums[n, top - 1])
+    below = np.uint64(sums[n, top - 2]) if top >= 2 else np.uint64(0)
     shift = np.uint64(0)
     while (head >> np.uint64(63)) == 0:
         head = (head << np.uint64(1)) | ((below >> np.uint64(31)) & np.uint64(1))
@@ -79,8 +87,8 @@ def rounded(limbs):  # type: ignore[no-untyped-def]
         shift += np.uint64(1)
     more = below != 0
     for k in range(top - 2):
-        more = more or limbs[k] != 0
+        more = more or sums[n, k] != 0
     kept, rest = head >> np.uint64(11), head & np.uint64(0x7FF)
     if rest > 0x400 or (rest == 0x400 and (more or (kept & np.uint64(1)) == 1)):
         kept += np.uint64(1)
-    return math.ldexp(np.float64(kept), 32 * (top - 1) - LOWEST - np.int64(shift) + 11)
+    return math.ldexp(np.float64(kept), 32 * (top - 1) - LOWEST - int(shift) + 11)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, FeedTimes
+from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, RevisionRequests
 from processors.batch import NS, EventBatch, Integers, Matrix
 from processors.columns import EventColumns, LogStretch, columns, dead_letter
 from processors.features import FEATURES, FeatureEngine
+from processors.feeds import FeedTimes
 from processors.indicator import Indicator
 from processors.labels import LabelRule, Labels, Matured
 from processors.ledger import REJECTED, Ledger, LedgerLine
@@ -34,6 +35,8 @@ class FoldRules:
     """An event this far behind its symbol's clock is folded at the clock; a later one is stored, not folded."""
     future_ns: int = 5 * NS
     """An event stamped further ahead of its arrival is rejected."""
+    heartbeat_gap_ns: int = 5 * NS
+    """Heartbeats of a venue further apart than this: nobody listened in between."""
     label: LabelRule = field(default_factory=LabelRule)
     bars: tuple[BarKind, ...] = KINDS
     max_symbols: int = 2_000
@@ -62,6 +65,8 @@ class ShardOutput:
     features: Matrix
     scores: Scores
     bars: ClosedBars
+    requests: RevisionRequests
+    """Bars that late trades, corrections and cancellations concern: `streams.revisions` adds their revisions to `bars`."""
     matured: Matured
     ledger: Sequence[LedgerLine]
     counts: Sequence[int]
@@ -92,7 +97,7 @@ class Shard:
         return _PerSymbol(
             Timeline.start(symbols),
             MarketState.start(symbols),
-            BarBuilder(self.rules.bars, symbols, self.rules.lateness_ns),
+            BarBuilder(self.rules.bars, symbols, self.rules.lateness_ns, self.rules.heartbeat_gap_ns),
             Labels(self.rules.label, symbols, len(self._catalogue)),
         )
 
@@ -106,7 +111,7 @@ class Shard:
         batch = self._batch(events, placed, folded)
         features = self._engine.fold(batch, placed.fresh[folded])
         matrix = np.ascontiguousarray(features.T)
-        bars = state.bars.fold(events, placed, state.timeline, self._feeds, symbols)
+        bars, requests = state.bars.fold(events, placed, state.timeline, self._feeds, symbols)
         matured = state.labels.fold(events, placed, batch, stretch.offsets[folded], matrix, state.timeline, symbols)
         scores = self.scoring.score(matrix, matured)
         _fill_scores(matured, scores)
@@ -114,7 +119,7 @@ class Shard:
         return ShardOutput(
             partition=self.partition, stretch=stretch, events=events, placed=placed, folded=folded,
             names=self.symbols.names, venues=self.symbols.venues, batch=batch, features=features, scores=scores,
-            bars=bars, matured=matured, ledger=self._enter(stretch, placed, matrix),
+            bars=bars, requests=requests, matured=matured, ledger=self._enter(stretch, placed, matrix),
             counts=self.ledger.counts.tolist(),
         )  # fmt: skip
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 from numpy.typing import NDArray
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Stands in the name of the step: what another version wrote is not read, but folded again."""
 
 
 class Remembered(msgspec.Struct, array_like=True):

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from processors.batch import NEWS, PRINT, QUOTE, TRADE, Codes, Flags, Integers
-from processors.columns import HEARTBEAT, EventColumns
+from processors.columns import CANCEL, CORRECT, HEARTBEAT, EventColumns
 from processors.sessions import Sessions, session_at
 
 FOLDED: Final = 0
@@ -25,6 +25,8 @@ WINDOW: Final = 4096
 """An identity is remembered by its sequence number while the newest is less than this ahead."""
 NEWS_KEPT: Final = 64
 """News identities are hashes: as many are remembered per symbol."""
+FIXES_KEPT: Final = 32
+"""Corrections, and cancellations, whose numbers are remembered per symbol."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,8 @@ class Timeline:
     """[symbols, 2, WINDOW / 64]: bit per sequence number below the highest."""
     news: NDArray[np.int64]
     """[symbols, NEWS_KEPT + 1]: the last identities, and where the next goes."""
+    fixes: NDArray[np.int64]
+    """[symbols, 2, FIXES_KEPT + 1]: the same of corrections and of cancellations."""
     calendar: NDArray[np.int32]
     venue: NDArray[np.int32]
     """Number of the venue that trades the symbol, -1 while only news came."""
@@ -50,7 +54,8 @@ class Timeline:
             clock=clock,
             newest=np.full((symbols, 2), -1, np.int64),
             seen=np.zeros((symbols, 2, WINDOW // 64), np.uint64),
-            news=np.hstack([np.full((symbols, NEWS_KEPT), -1, np.int64), np.zeros((symbols, 1), np.int64)]),
+            news=_nothing_kept((symbols, NEWS_KEPT + 1)),
+            fixes=_nothing_kept((symbols, 2, FIXES_KEPT + 1)),
             calendar=np.zeros(symbols, np.int32),
             venue=np.full(symbols, -1, np.int32),
         )
@@ -58,7 +63,14 @@ class Timeline:
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """What is remembered."""
-        return (self.clock, self.newest, self.seen, self.news, self.calendar, self.venue)
+        return (self.clock, self.newest, self.seen, self.news, self.fixes, self.calendar, self.venue)
+
+
+def _nothing_kept(shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Rings of identities, and in the last place where the next one goes."""
+    rings = np.full(shape, -1, np.int64)
+    rings[..., -1] = 0
+    return rings
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,7 @@ class Placed:
     door     FOLDED, DUPLICATE, LATE or CONTROL       now      event time of the symbol after it, ns
     fresh    first folded row of its symbol in a session
     opened, closes   regular trading of that session, ns      until    start of the next session, ns
+    unsure   its number is too far below the newest to tell whether it was seen
     """
 
     door: Codes
@@ -76,6 +89,7 @@ class Placed:
     opened: Integers
     closes: Integers
     until: Integers
+    unsure: Flags
 
 
 def place(
@@ -88,20 +102,21 @@ def place(
     n = len(events.kind)
     placed = Placed(
         np.full(n, CONTROL, np.int8), np.zeros(n, np.int64), np.zeros(n, np.bool_), np.zeros(n, np.int64),
-        np.zeros(n, np.int64), np.zeros(n, np.int64),
+        np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.bool_),
     )  # fmt: skip
     _place(
         events.kind, events.row, events.venue, events.seq, events.ts_event, symbols, lateness_ns, calendars,
         sessions.table, sessions.bounds, timeline.clock, timeline.newest, timeline.seen, timeline.news,
-        timeline.calendar, timeline.venue, placed.door, placed.now, placed.fresh, placed.opened, placed.closes, placed.until,
+        timeline.fixes, timeline.calendar, timeline.venue, placed.door, placed.now, placed.fresh, placed.opened,
+        placed.closes, placed.until, placed.unsure,
     )  # fmt: skip
     return placed
 
 
 @njit(cache=True)
 def _place(  # type: ignore[no-untyped-def]
-    kind, row, venue, seq, ts, symbols, lateness, calendars, table, bounds, clock, newest, seen, news, calendar,
-    venue_of,    door, now, fresh, opened, closes, until,
+    kind, row, venue, seq, ts, symbols, lateness, calendars, table, bounds, clock, newest, seen, news, fixes, calendar,
+    venue_of, door, now, fresh, opened, closes, until, unsure,
 ):  # fmt: skip
     for i in range(len(kind)):
         if kind[i] == HEARTBEAT:
@@ -111,13 +126,14 @@ def _place(  # type: ignore[no-untyped-def]
         elif kind[i] == TRADE or kind[i] == PRINT or kind[i] == QUOTE or kind[i] == NEWS:
             s = row[i]
             if kind[i] == NEWS:
-                known = _news_seen(news[s], seq[i])
+                known = _kept(news[s], seq[i])
             else:
                 if venue_of[s] < 0:
                     venue_of[s], calendar[s] = venue[i], calendars[venue[i]]
                     clock[s, 1] = -1
                 feed = 1 if kind[i] == QUOTE else 0
                 known = _seen(newest[s], seen[s, feed], feed, seq[i], ts[i] >= clock[s, 0])
+                unsure[i] = newest[s, feed] - seq[i] >= WINDOW
             heard = clock[s, 0] >= 0
             if known:
                 door[i] = DUPLICATE
@@ -132,6 +148,11 @@ def _place(  # type: ignore[no-untyped-def]
                 clock[s, 4] = clock[s, 1]
                 opened[i], closes[i], until[i] = clock[s, 2], clock[s, 3], clock[s, 1]
             now[i] = clock[s, 0]
+        elif kind[i] == CORRECT or kind[i] == CANCEL:
+            s = row[i]
+            now[i] = clock[s, 0]
+            if _kept(fixes[s, 0 if kind[i] == CORRECT else 1], seq[i]):
+                door[i] = DUPLICATE
 
 
 @njit(cache=True)
@@ -161,10 +182,12 @@ def _seen(newest, bits, feed, seq, newest_time):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _news_seen(kept, seq):  # type: ignore[no-untyped-def]
-    for k in range(NEWS_KEPT):
-        if kept[k] == seq:
+def _kept(ring, seq):  # type: ignore[no-untyped-def]
+    """Whether the identity is among the last ones; remembers it."""
+    room = len(ring) - 1
+    for k in range(room):
+        if ring[k] == seq:
             return True
-    kept[kept[NEWS_KEPT]] = seq
-    kept[NEWS_KEPT] = (kept[NEWS_KEPT] + 1) % NEWS_KEPT
+    ring[ring[room]] = seq
+    ring[room] = (ring[room] + 1) % room
     return False

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from processors.bars import REASONS
 from processors.shard import ShardOutput
 from schemas.rows import Bar, Latest, Outcome, Prediction
 from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
@@ -47,8 +48,9 @@ class MessageMaker:
             stamps = bars.stamps[b].tolist()
             bar = Bar(
                 symbol=output.names[bars.row[b]], kind=self.bar_kinds[bars.kind[b]], start=stamps[0], end=stamps[1],
-                open=first, high=high, low=low, close=last, volume=volume, value=value, n_trades=stamps[2], rev=0,
-                reason="closed", late_n=stamps[7], gap_ms=int(bars.gap_ms[b]), partial=bool(bars.partial[b]),
+                open=first, high=high, low=low, close=last, volume=volume, value=value, n_trades=stamps[2],
+                rev=int(bars.rev[b]), reason=REASONS[bars.reason[b]], late_n=stamps[7], gap_ms=int(bars.gap_ms[b]),
+                partial=bool(bars.partial[b]),
                 log_id=self.log_id, src_partition=output.partition, src_offset=int(offsets[bars.event[b]]),
             )  # fmt: skip
             messages.append((bar.symbol, BARS.encode(bar)))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processors.bar_kernel import FOR_CLOSED, FOR_CORRECTION, FOR_LATE
 from processors.batch import NS
 from processors.labels import LabelRule
 from processors.ledger import Ledger
@@ -34,7 +35,9 @@ def fold(
 
 def told(outputs: Sequence[ShardOutput]) -> dict[str, list[Any]]:
     """Everything that was said, as bits, without regard to where the log was cut."""
-    out: dict[str, list[Any]] = {name: [] for name in ("rows", "bars", "outcomes", "ledger", "rejected", "doors")}
+    out: dict[str, list[Any]] = {
+        name: [] for name in ("rows", "bars", "requests", "outcomes", "ledger", "rejected", "doors")
+    }
     for o in outputs:
         offsets = o.stretch.offsets
         for r, i in enumerate(o.folded):
@@ -49,6 +52,10 @@ def told(outputs: Sequence[ShardOutput]) -> dict[str, list[Any]]:
         for b in range(len(o.bars)):
             stamped = (o.bars.numbers[b].tobytes(), o.bars.stamps[b].tobytes(), o.bars.partial[b], o.bars.gap_ms[b])
             out["bars"].append((offsets[o.bars.event[b]], o.names[o.bars.row[b]], o.bars.kind[b], *stamped))
+        q = o.requests
+        for r in range(len(q)):
+            asked = [int(getattr(q, name)[r]) for name in ("kind", "start", "end", "why", "partial", "gap_ms")]
+            out["requests"].append((offsets[q.event[r]], o.names[q.row[r]], *asked))
         m = o.matured
         for k in range(len(m)):
             out["outcomes"].append(
@@ -82,6 +89,7 @@ def test_the_test_log_reaches_every_door_and_learns() -> None:
     assert len({row[4] for row in WHOLE["rows"]}) > 3
     assert len(WHOLE["outcomes"]) > 100
     assert len(WHOLE["bars"]) > 100
+    assert {asked[5] for asked in WHOLE["requests"]} == {FOR_LATE, FOR_CORRECTION, FOR_CLOSED}
     assert len(WHOLE["ledger"]) > 1
 
 

@@ -6,7 +6,7 @@ from processors.batch import NS
 from processors.sessions import Calendar, Sessions
 from processors.shard import Shard
 from processors.timeline import CONTROL, DUPLICATE, FOLDED, LATE, NEWS_KEPT, WINDOW
-from schemas.events import Event, Heartbeat, NewsSignal, Quote, Trade
+from schemas.events import Cancel, Correction, Event, Heartbeat, NewsSignal, Quote, Trade
 from tests.fakes import CountingLearner
 from tests.logs import START, stretch
 
@@ -60,6 +60,13 @@ def test_trades_and_quotes_are_numbered_apart() -> None:
     at = START + NS
     quote = Quote(symbol="A", venue="X", seq=1, ts_event=at, ts_ingest=at, bid=1, bid_size=1, ask=2, ask_size=1)
     assert doors(trade(1, 1), quote, quote) == [FOLDED, FOLDED, DUPLICATE]
+
+
+def test_a_correction_that_comes_again_is_a_duplicate_and_is_numbered_apart_from_cancellations() -> None:
+    at = START + NS
+    cancel = Cancel(symbol="A", venue="X", seq=1, ts_event=at, ts_ingest=at, refers_seq=1)
+    correct = Correction(symbol="A", venue="X", seq=1, ts_event=at, ts_ingest=at, refers_seq=1, price=2.0, size=1.0)
+    assert doors(trade(1, 1), cancel, correct, cancel, correct) == [FOLDED, CONTROL, CONTROL, DUPLICATE, DUPLICATE]
 
 
 def test_older_than_remembered_and_late_is_stored_as_late_never_dropped() -> None:
