@@ -54,11 +54,17 @@ class Database(Protocol):
     def rows(self, sql: str, parameters: Parameters | None = None) -> Result:
         """Run a query, without a FORMAT of its own, and read all of it."""
 
-    def insert(self, table: str, columns: Mapping[str, Column], *, token: str | None = None) -> int:
+    def arrays(self, sql: str, parameters: Parameters | None = None) -> Mapping[str, Column]:
+        """The same as whole columns (infra/native_arrays.py); no columns where there is no row."""
+
+    def insert(
+        self, table: str, columns: Mapping[str, Column], *, token: str | None = None, query_id: str | None = None
+    ) -> int:
         """Write one block and wait until it is stored; returns the number of rows.
 
         The block is taken as a whole or not at all. A `token` that the table has seen within its deduplication window
-        stores nothing; without one every block is stored, even one that equals another.
+        stores nothing; without one every block is stored, even one that equals another. `query_id` is in ClickHouse's
+        list of processes, and its log comment, for as long as the insert runs.
         """
 
     def close(self) -> None:

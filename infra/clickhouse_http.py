@@ -25,6 +25,7 @@ from infra.clickhouse import (
     quoted_column,
     silence,
 )
+from infra.native_arrays import read_arrays
 from infra.native_format import Column, encode_block, row_count
 from infra.native_reader import Block, read_blocks
 from schemas.errors import DatabaseError, DatabaseUnavailable
@@ -62,13 +63,21 @@ class HttpDatabase:
         rows = [row for block in blocks for row in zip(*block.columns, strict=True)]
         return Result(blocks[0].names, blocks[0].types, rows)
 
-    def insert(self, table: str, columns: Mapping[str, Column], *, token: str | None = None) -> int:
+    def arrays(self, sql: str, parameters: Parameters | None = None) -> Mapping[str, Column]:
+        sql = f"{sql.rstrip().rstrip(';')}\nFORMAT Native"
+        return read_arrays(self._post(sql, {**READ, **_query_parameters(parameters)}, sql.encode()))
+
+    def insert(
+        self, table: str, columns: Mapping[str, Column], *, token: str | None = None, query_id: str | None = None
+    ) -> int:
         rows = row_count(columns)
         if rows == 0:
             return 0
         body = encode_block(columns, self._types_of(table, columns))
         sql = f"INSERT INTO {quoted(table)} ({', '.join(map(quoted_column, columns))}) FORMAT Native"
         settings = {"query": sql, **WRITE, "insert_deduplication_token": own_token(token)}
+        if query_id is not None:
+            settings |= {"query_id": query_id, "log_comment": query_id}
         try:
             self._post(sql, settings, body)
         except DatabaseError:

@@ -28,6 +28,7 @@ from infra.clickhouse import (
     quoted_column,
     silence,
 )
+from infra.native_arrays import as_arrays
 from infra.native_format import Column, encode_column, row_count, text, varint
 from infra.native_reader import SAME_BYTES, read_column, read_text, read_varint
 from schemas.errors import DatabaseError, DatabaseUnavailable
@@ -60,13 +61,21 @@ class NativeDatabase:
         names, types = zip(*described, strict=True) if described else ((), ())
         return Result(list(names), list(types), list(zip(*columns, strict=True)))
 
-    def insert(self, table: str, columns: Mapping[str, Column], *, token: str | None = None) -> int:
+    def arrays(self, sql: str, parameters: Parameters | None = None) -> Mapping[str, Column]:
+        columns, described = self._execute(sql.rstrip().rstrip(";"), parameters)
+        return as_arrays(described, columns)
+
+    def insert(
+        self, table: str, columns: Mapping[str, Column], *, token: str | None = None, query_id: str | None = None
+    ) -> int:
         if row_count(columns) == 0:
             return 0
         sql = f"INSERT INTO {quoted(table)} ({', '.join(map(quoted_column, columns))}) VALUES"
         with self._lease(sql) as client:
             settings = _insert_settings(client, token)
-            return int(client.execute(sql, (columns,), query_id=self._query_id(), settings=settings))
+            if query_id is not None:
+                settings["log_comment"] = query_id
+            return int(client.execute(sql, (columns,), query_id=query_id or self._query_id(), settings=settings))
 
     def close(self) -> None:
         self._pool.close()

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -147,18 +148,31 @@ def describe(
     )
 
 
-def save(manifest: Manifest, content: bytes, directory: Path) -> Path:
-    """Write the model file, then the manifest that names it; returns the manifest's path.
+def manifest_name(model: str) -> str:
+    """File name of the manifest of a model, by its name (the one that scores) or by its id (kept for ever).
 
-    Both appear whole or not at all, and the rename of the manifest is the switch: a reader, or a crash at any moment,
+    `ModelError` for what is no plain name: an id may come from a row.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", model):
+        raise ModelError(f"expected the name or id of a model, found {model!r}")
+    return f"{model}{SUFFIX}"
+
+
+def save(manifest: Manifest, content: bytes, directory: Path) -> Path:
+    """Write the model file, then the manifests that name it; returns the path of the one that has the model's name.
+
+    The other one has the model's id and stays when another model takes the name, so that old scores can be computed again. All
+    appear whole or not at all, and the rename of the manifest is the switch: a reader, or a crash at any moment,
     finds the previous model or this one.
     """
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
         raise ModelError(f"{manifest.id}: the content to be saved is not what the manifest's sha256 names")
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{manifest.name}{SUFFIX}"
+    path = directory / manifest_name(manifest.name)
     _write(directory / manifest.file, content)
-    _write(path, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+    told = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    _write(directory / manifest_name(manifest.id), told)
+    _write(path, told)
     return path
 
 

@@ -26,7 +26,24 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert path.name == "mine.manifest.json"
     assert manifests.load(path) == MANIFEST
     assert manifests.load_content(path, MANIFEST, 1 << 20) == logistic()
-    assert sorted(x.name for x in path.parent.iterdir()) == [MANIFEST.file, "mine.manifest.json"]
+    kept = f"{MANIFEST.id}.manifest.json"
+    assert sorted(x.name for x in path.parent.iterdir()) == sorted([MANIFEST.file, kept, "mine.manifest.json"])
+
+
+def test_a_model_stays_under_its_id_when_another_takes_its_name(tmp_path: Path) -> None:
+    saved(tmp_path)
+    content = logistic([0.5, 0.25, 0.125])
+    other = described(content, ROWS, [0.25, 0.75])
+    assert manifests.load(manifests.save(other, content, tmp_path)).id == other.id
+    kept = tmp_path / manifests.manifest_name(MANIFEST.id)
+    assert manifests.load(kept) == MANIFEST
+    assert manifests.load_content(kept, MANIFEST, 1 << 20) == logistic()
+
+
+@pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "a" * 200, "x\n"])
+def test_an_id_that_is_no_file_name_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="name or id of a model"):
+        manifests.manifest_name(name)
 
 
 def test_canary_rows_keep_their_missing_values_and_every_bit() -> None:

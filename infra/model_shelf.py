@@ -1,0 +1,23 @@
+"""Every model that has scored here, by its id: whichever scores now, old scores can be computed again."""
+
+from infra.composition import model_path
+from infra.settings import Settings
+from models.manifest import load as load_manifest
+from models.manifest import manifest_name
+from models.onnx import OnnxModel
+from processors.features import FEATURE_NAMES, FEATURES_ID
+from schemas.errors import ModelError
+
+
+def model_of(settings: Settings, model_id: str) -> OnnxModel | None:
+    """The ONNX model that rows name, on the CPU; None where it is gone or cannot be used."""
+    current = model_path(settings)
+    try:
+        path = current.with_name(manifest_name(model_id))
+        if not path.exists():  # saved before models were kept by their ids
+            path = current
+        if load_manifest(path).id != model_id:
+            return None
+        return OnnxModel.load(path, expected_features=FEATURE_NAMES, expected_features_id=FEATURES_ID)
+    except ModelError:
+        return None

@@ -1,0 +1,254 @@
+"""`tickwire verify` put together: the log, ClickHouse, Redis and the models of one installation, read and never written."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import redis
+from confluent_kafka import Consumer, TopicPartition
+
+from infra.archive import ClickHouseArchive
+from infra.clickhouse import connect
+from infra.clock import WallClock
+from infra.composition import ShardMaker, rules, sessions
+from infra.kafka import ANSWER_S, client_config
+from infra.kafka_log import READER
+from infra.log_identity import LogIdentity, all_logs, reader_of, spans
+from infra.model_shelf import model_of
+from infra.redis import LatestStore
+from infra.served import ClickHouseServed
+from infra.settings import Kafka, Settings
+from infra.status import RedisStatus
+from models.onnx import TOLERANCE
+from processors.features import FEATURE_NAMES, FEATURES_ID
+from schemas.errors import LogError, SettingsError, StoreUnavailable
+from schemas.tables import tables
+from schemas.topics import EVENTS
+from streams.blocks import STORE_EVERY_S
+from streams.capture import FeedCheck
+from streams.messages import MessageMaker
+from streams.model_runs import NO_MODEL
+from streams.newest_check import NewestRead
+from streams.rows import RowMaker
+from streams.settled import Patience, settled
+from streams.verdict import Verdict
+from streams.verify import Parts, Plan, Verification, sure_after
+
+PER_EVENT: Final = ("features", "predictions")
+"""Tables that have a row of every folded record."""
+SLACK_S: Final = 1.0
+Told = Callable[[int, int], None]
+"""(records folded, records in all)"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to verify. begin, end: by partition, or one time in ns since 1970; everything where not given."""
+
+    log_id: str = ""
+    """The current log where empty."""
+    begin: Mapping[int, int] | int = field(default_factory=dict)
+    end: Mapping[int, int] | int | None = None
+    capture: Path | None = None
+    patience_s: float = 60.0
+    """How long the scoring process may take to reach the log's present end."""
+
+
+def verify(settings: Settings, request: Request | None = None, told: Told = lambda *_: None) -> Verdict:
+    """Fold the log afresh and compare everything that was served with it.
+
+    `settings` name the services (`infra.instance.attached`). Raises a `TickwireError` where it could not be done: a log that
+    has passed out of reach, a service that does not answer.
+    """
+    request = request or Request()
+    return _Verifying(settings, request, told).go()
+
+
+class _Verifying:
+    def __init__(self, settings: Settings, request: Request, told: Told) -> None:
+        self.settings, self.request, self.told = settings, request, told
+        self.clock = WallClock()
+        self.log = _chosen(all_logs(settings.kafka), request.log_id)
+        self.verdict = Verdict(self.log.log_id)
+        self.settle_s = 2 * settings.fold.epoch.total_seconds() + STORE_EVERY_S + SLACK_S
+        clickhouse = settings.clickhouse
+        self.database = connect(
+            clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds(), name="tickwire-verify"
+        )
+        declared = {table.name: table for table in tables(FEATURE_NAMES)}
+        self.served = ClickHouseServed(self.database, clickhouse.database, self.log.log_id, declared)
+        self.archive = ClickHouseArchive(self.database, clickhouse.database, self.log.log_id)
+        self.redis = redis.Redis.from_url(settings.redis.url.get_secret_value(), socket_timeout=5)
+
+    def go(self) -> Verdict:
+        """Everything, partition by partition."""
+        try:
+            plans, newest = self._plans()
+            parts = self._parts(newest)
+            feed = self._feed()
+            done, total = 0, sum(max(0, plan.end - plan.first) for plan in plans)
+
+            def on_progress(records: int) -> None:
+                nonlocal done
+                done += records
+                self.told(min(done, total), total)
+
+            verification = Verification(parts, self.verdict, feed, on_progress)
+            for plan in plans:
+                verification.check(plan)
+            self._check_view()
+        finally:
+            self.database.close()
+            self.redis.close()
+        return self.verdict
+
+    def _parts(self, newest: NewestRead | None) -> Parts:
+        settings, fold = self.settings, rules(self.settings.fold)
+        kinds = [kind.name for kind in fold.bars]
+        common = (self.log.log_id, FEATURE_NAMES, FEATURES_ID, settings.fold.champion)
+        log = reader_of(settings.kafka, self.log)
+        return Parts(
+            read=log.open,
+            archive=self.archive.read,
+            make=ShardMaker(fold, sessions(settings.fold), None),
+            revise=lambda output: output,
+            load=lambda onnx_id: model_of(settings, onnx_id),
+            served=self.served,
+            newest=newest,
+            rows=RowMaker(*common, NO_MODEL, kinds, fold.label.horizon_ns),
+            messages=MessageMaker(*common, kinds, fold.label.horizon_ns),
+            tables=tuple(self.served.tables),
+            clock=self.clock,
+            tolerance=0.0 if settings.models.provider == "cpu" else TOLERANCE,
+            sure_after_ns=sure_after(self.clock, self.settle_s),
+        )
+
+    def _plans(self) -> tuple[list[Plan], NewestRead | None]:
+        """What of each partition is judged, once it must be stored; what Redis says is read in between."""
+        found = spans(self.settings.kafka, self.log)
+        current = self.log.ends is None
+        ends = {partition: end for partition, (_, end) in found.items()}
+        sure = self._sure(ends) if current else {}
+        newest = self._newest() if current else None
+        begins, bounds = self._bounds(self.request.begin), self._bounds(self.request.end)
+        plans = []
+        for partition, (kept, end) in sorted(found.items()):
+            first = self._first(partition, kept)
+            judged = sure.get(partition, min(end, self._stored_to(partition)))
+            if judged < end:
+                self.verdict.notes.append(
+                    f"partition {partition}: records {judged} to {end - 1} are not judged: "
+                    "nobody has scored them for long enough to have stored them"
+                )
+            bound = bounds.get(partition)
+            plans.append(
+                Plan(
+                    partition, first, kept, max(first, begins.get(partition, first)),
+                    judged if bound is None else min(judged, bound), judged,
+                )
+            )  # fmt: skip
+        return plans, newest
+
+    def _sure(self, ends: Mapping[int, int]) -> Mapping[int, int]:
+        patience = Patience(self.settle_s, self.request.patience_s)
+        return settled(RedisStatus(self.redis), self.clock, self.log.log_id, ends, patience)
+
+    def _stored_to(self, partition: int) -> int:
+        return min(self.served.stored_to(table, partition) for table in PER_EVENT)
+
+    def _first(self, partition: int, kept: int) -> int:
+        """Where the fold began: what the topic no longer has comes from its rows."""
+        start = self.log.start(partition)
+        if kept <= start:
+            return kept
+        self.verdict.notes.append(
+            f"partition {partition}: records {start} to {kept - 1} have passed out of the topic's retention; they were folded "
+            "again from the rows that ClickHouse has of them"
+        )
+        return start
+
+    def _newest(self) -> NewestRead:
+        settings = self.settings.redis
+        store = LatestStore(settings.url.get_secret_value(), ttl_s=settings.ttl.total_seconds(), timeout_s=5)
+        try:
+            found = {symbol: store.read(symbol) for symbol in store.symbols()}
+            info = self.redis.info()
+        except redis.RedisError as error:
+            raise StoreUnavailable(f"Redis did not answer when asked about itself: {error}") from error
+        finally:
+            store.close()
+        now_ms = self.clock.now_ns() // 1_000_000
+        kept_since = max(
+            now_ms - 1000 * int(info["uptime_in_seconds"]), now_ms - round(1000 * settings.ttl.total_seconds())
+        )
+        evicted = int(info.get("evicted_keys", 0)) > 0
+        return NewestRead({symbol: row for symbol, row in found.items() if row}, now_ms if evicted else kept_since)
+
+    def _feed(self) -> FeedCheck | None:
+        if self.request.capture is None:
+            return None
+        feed = FeedCheck(self.log.log_id, self.verdict)
+        with self.request.capture.open("rb") as lines:
+            feed.read(lines)
+        return feed
+
+    def _check_view(self) -> None:
+        for symbol, kind, start, times, shown, newest in self.served.not_newest():
+            self.verdict.wrong += 1
+            self.verdict.find(
+                "differs",
+                "bars_latest",
+                -1,
+                start,
+                f"{symbol} {kind}",
+                f"rev {newest} once",
+                f"rev {shown}, {times} times",
+            )
+
+    def _bounds(self, wanted: Mapping[int, int] | int | None) -> Mapping[int, int]:
+        if not isinstance(wanted, int):
+            return wanted or {}
+        return offsets_at(self.settings.kafka, wanted)
+
+
+def _chosen(logs: Sequence[LogIdentity], log_id: str) -> LogIdentity:
+    if not log_id:
+        return logs[-1]
+    for log in logs:
+        if log.log_id == log_id:
+            return log
+    raise LogError(f"--log: expected one of {', '.join(log.log_id for log in logs)}, was {log_id}")
+
+
+def offsets_at(kafka: Kafka, moment_ns: int) -> dict[int, int]:
+    """Partition to the offset of its first record at or after a moment of the broker's clock; its end where none is."""
+    consumer = Consumer({**client_config(kafka), **READER})
+    try:
+        wanted = [TopicPartition(EVENTS.name, p, moment_ns // 1_000_000) for p in range(kafka.partitions)]
+        found = consumer.offsets_for_times(wanted, timeout=ANSWER_S)
+        ends = {
+            p: consumer.get_watermark_offsets(TopicPartition(EVENTS.name, p), timeout=ANSWER_S)[1]
+            for p in range(kafka.partitions)
+        }
+        return {each.partition: each.offset if each.offset >= 0 else ends[each.partition] for each in found}
+    finally:
+        consumer.close()
+
+
+def parse_bound(text: str, option: str) -> Mapping[int, int] | int | None:
+    """`0:1200,3:7` as offsets by partition, or a time (ISO 8601, UTC where no zone is named) in ns. `SettingsError` else."""
+    if not text:
+        return None
+    try:
+        if all(part.replace(":", "", 1).isdigit() and ":" in part for part in text.split(",")):
+            pairs = [part.split(":") for part in text.split(",")]
+            return {int(partition): int(offset) for partition, offset in pairs}
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"{option}: expected PARTITION:OFFSET[,…] or a time such as 2026-01-31T09:30:00, was {text!r}"
+        ) from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1e6) * 1_000
