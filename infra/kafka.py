@@ -13,7 +13,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.settings import Kafka
-from schemas.errors import LogError
+from schemas.errors import BackendError, LogError
 from schemas.topics import EVENTS, TOPICS, Topic
 
 ANSWER_S: Final = 15
@@ -62,7 +62,12 @@ def _murmur2(raw: bytes) -> int:
 def create_topics(kafka: Kafka) -> list[str]:
     """Make the topics that are missing; the names of those made. `LogError` where one has another partition count."""
     admin = AdminClient(client_config(kafka))
-    there = admin.list_topics(timeout=ANSWER_S).topics
+    try:
+        there = admin.list_topics(timeout=ANSWER_S).topics
+    except KafkaException as error:
+        raise BackendError(
+            f"Kafka at {kafka.bootstrap} did not answer within {ANSWER_S} s: {error.args[0].str()}; is it running there?"
+        ) from error
     for topic in TOPICS:
         if topic.name in there and len(there[topic.name].partitions) != kafka.partitions:
             raise LogError(
@@ -90,15 +95,20 @@ def _topic_config(topic: Topic[Any], kafka: Kafka) -> dict[str, str]:
     return config
 
 
-def topic_id(kafka: Kafka, topic: str = EVENTS.name) -> str:
-    """Kafka's own id of the topic: a topic that is deleted and made again has another one. `LogError` where it is not there."""
-    admin, deadline = AdminClient(client_config(kafka)), time.monotonic() + ANSWER_S
+def topic_id(kafka: Kafka, topic: str = EVENTS.name, admin: AdminClient | None = None) -> str:
+    """Kafka's own id of the topic: a topic that is deleted and made again has another one.
+
+    `LogError` where it is not there, `BackendError` where the broker does not say.
+    """
+    admin, deadline = admin or AdminClient(client_config(kafka)), time.monotonic() + ANSWER_S
     while True:
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)
         try:
             return str(described[topic].result(ANSWER_S).topic_id)
         except KafkaException as error:
             fresh = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART  # brokers hear of a new topic one by one
-            if not fresh or time.monotonic() > deadline:
+            if not fresh:
+                raise BackendError(f"topic {topic} cannot be described: {error.args[0].str()}") from error
+            if time.monotonic() > deadline:
                 raise LogError(f"topic {topic} cannot be described: {error.args[0].str()}") from error
             time.sleep(0.1)

@@ -97,6 +97,8 @@ class Fold(Section):
     """Venue to exchange calendar; a venue that is not named trades around the clock."""
     epoch: Duration = timedelta(seconds=2)
     """How often state is committed; rows are stored every half second."""
+    lease: Duration = timedelta(seconds=10)
+    """How long a writer elsewhere may be silent before its partitions are taken over."""
 
 
 class Models(Section):
@@ -143,6 +145,8 @@ class Settings(Section):
 
     data: Path = Path(".tickwire")
     """State of this installation: embedded services, recovery, models, logs."""
+    start_within: Duration = timedelta(seconds=30)
+    """How long a process waits at its start for Kafka and ClickHouse."""
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
     redis: Redis = Redis()

@@ -23,9 +23,16 @@ def ready(settings: Settings) -> Settings:
 
 
 def score(
-    settings: Settings, partitions: str, group: str, metrics_port: int, wait_for_model_s: float, *, rebuild: bool = False
+    settings: Settings,
+    partitions: str,
+    group: str,
+    metrics_port: int,
+    wait_for_model_s: float,
+    *,
+    rebuild: bool = False,
 ) -> None:
     """Fold and score until told to stop."""
+    from infra.awaited import await_clickhouse, await_kafka  # noqa: PLC0415
     from infra.kafka import create_topics  # noqa: PLC0415
     from infra.score import run  # noqa: PLC0415
     from infra.start import Wanted  # noqa: PLC0415
@@ -34,6 +41,8 @@ def score(
     settings, telemetry = ready(settings), Telemetry()
     if metrics_port:
         serve_metrics(telemetry, metrics_port)
+    await_kafka(settings)
+    await_clickhouse(settings)
     create_topics(settings.kafka)
     _await_model(settings, wait_for_model_s)
     run(settings, partitions_of(partitions) or None, telemetry=telemetry, group=group, wanted=Wanted(rebuild=rebuild))

@@ -10,7 +10,6 @@ It runs on a thread of its own. A fault holds for open connections and for new o
 """
 
 import asyncio
-import contextlib
 import math
 import socket
 import struct
@@ -168,6 +167,7 @@ class ChaosProxy:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(TICK_S)  # what was reset is closed by the loop
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self, reader, writer)
@@ -194,7 +194,7 @@ class _Connection:
 
     async def run(self) -> None:
         """Until either side has gone or a fault ends it."""
-        with contextlib.suppress(OSError):
+        try:
             while self._proxy.fault.kind == "blackhole":  # it answers nobody, so there is nothing to connect to
                 if not await self._swallowed():
                     return
@@ -202,7 +202,10 @@ class _Connection:
             await asyncio.gather(
                 self._pump(self._reader, self._server, "server"), self._pump(reader, self._writer, "client")
             )
-        self.reset()
+        except OSError:
+            return
+        finally:
+            self.reset()
 
     async def _swallowed(self) -> bool:
         try:

@@ -98,18 +98,20 @@ class Scoring(Program):
 
 @dataclass
 class Stage:
-    """A fresh log and a fresh history on shared services; `settings` for the scoring process."""
+    """A fresh log and a fresh history on shared services, or those of another stage; `settings` for the scoring process."""
 
     services: Services
     folder: Path
     partitions: int = PARTITIONS
     settings: Mapping[str, str] = field(default_factory=dict)
+    same_log: "Stage | None" = None
 
     def __post_init__(self) -> None:
-        self.log_id = uuid.uuid4().hex
+        self.log_id = self.same_log.log_id if self.same_log else uuid.uuid4().hex
         self.history = f"t_{self.log_id[:12]}"
         self.kafka = Kafka(bootstrap=self.services.embedded.kafka, partitions=self.partitions, log_id=self.log_id)
-        fresh_topics(self.kafka)
+        if self.same_log is None:
+            fresh_topics(self.kafka)
         self.writer = KafkaWriter(self.kafka)
         self.database: Database = connect(self.services.embedded.clickhouse_url, timeout_s=30)
         self.redis: Any = redis.Redis.from_url(self.services.embedded.redis_url)

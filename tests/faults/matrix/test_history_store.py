@@ -2,7 +2,6 @@
 
 import pytest
 
-from infra.embedded.services import clickhouse_service
 from tests.faults.matrix.lives import Market
 from tests.faults.matrix.stage import MIB, Scoring, Stage, stays
 from tests.faults.proxy import Fault
