@@ -6,7 +6,7 @@ time to live: what is missing is unknown, never zero, and a flushed store fills 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from infra.failpoints import hit
-from schemas.errors import SchemaError, StoreUnavailable
+from schemas.errors import DatabaseUnavailable, SchemaError, StoreUnavailable
 from schemas.rows import Latest
 
 PREFIX: Final = "tickwire:latest:"
@@ -23,13 +23,13 @@ MARK: Final = "tickwire:told:{group}"
 """A key that is there as long as the store has forgotten nothing."""
 # Offsets are compared as text: Lua's numbers are doubles, and exact only up to 2**53.
 WRITE_NEWER: Final = """
-local written = 0
+local written, epoch = 0, tonumber(ARGV[2])
 for i, key in ipairs(KEYS) do
-  local log_id, offset, payload = ARGV[3 * i - 1], ARGV[3 * i], ARGV[3 * i + 1]
-  local stored = redis.call('HMGET', key, 'log_id', 'offset')
-  local known = stored[2]
-  if stored[1] ~= log_id or #known < #offset or (#known == #offset and known < offset) then
-    redis.call('HSET', key, 'log_id', log_id, 'offset', offset, 'payload', payload)
+  local log_id, offset, payload = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
+  local stored = redis.call('HMGET', key, 'log_id', 'offset', 'epoch')
+  local known, newer = stored[2], tonumber(stored[3] or '0') > epoch
+  if not newer and (stored[1] ~= log_id or #known < #offset or (#known == #offset and known < offset)) then
+    redis.call('HSET', key, 'log_id', log_id, 'offset', offset, 'payload', payload, 'epoch', epoch)
     redis.call('PEXPIRE', key, ARGV[1])
     written = written + 1
   end
@@ -39,16 +39,31 @@ return written
 SCAN_COUNT: Final = 1000
 
 
+class Writer(Protocol):
+    """The right to write, as `infra.writers.Lease` has it."""
+
+    @property
+    def epoch(self) -> int:
+        """Rises with every writer."""
+
+    def check(self) -> None:
+        """Return if this process may write; `WriterError` when it may not any more, `DatabaseUnavailable` in doubt."""
+
+
 class LatestStore:
     """Newest row by symbol; safe to use from several threads.
 
     `url`: `redis://[user:password@]host:port/db`, `rediss://` for TLS. `ttl_s`: a symbol that was not written for so long is
     forgotten. `group`: who writes, for `forgot`. Raises: StoreUnavailable where Redis does not answer within `timeout_s` or
-    refuses; SchemaError for a row that is not ours.
+    refuses; SchemaError for a row that is not ours. `writer`: whose rows they are; an earlier one's replace nothing.
     """
 
-    def __init__(self, url: str, *, ttl_s: float, timeout_s: float = 2, group: str = "0", prefix: str = PREFIX) -> None:
+    def __init__(
+        self, url: str, *, ttl_s: float, timeout_s: float = 2, group: str = "0", prefix: str = PREFIX,
+        writer: Writer | None = None,
+    ) -> None:  # fmt: skip
         parts, self._prefix = urlsplit(url), prefix
+        self._writer = writer
         self._mark = MARK.format(group=group)
         self._where = f"{parts.hostname}:{parts.port or 6379}{parts.path}"
         self._ttl_ms = round(ttl_s * 1000)
@@ -66,16 +81,25 @@ class LatestStore:
     def write(self, rows: Sequence[Latest]) -> int:
         """Store what is newer than what is there, in one call; returns how many were.
 
-        A row of another log (`log_id`) always replaces: its offsets say nothing about age.
+        A row of another log (`log_id`) replaces, for its offsets say nothing about age; one of an earlier writer never does.
         """
         if not rows:
             return 0
+        arguments: list[str | int | bytes] = [self._ttl_ms, self._permitted()]
         hit("latest.before_write")
-        arguments: list[str | int | bytes] = [self._ttl_ms]
         for row in rows:
             arguments += [row.log_id, row.src_offset, self._encoder.encode(row)]
         with self._wrapped():
             return int(self._write_newer([self._prefix + row.symbol for row in rows], arguments))
+
+    def _permitted(self) -> int:
+        if self._writer is None:
+            return 0
+        try:
+            self._writer.check()
+        except DatabaseUnavailable as error:
+            raise StoreUnavailable(f"nothing is written to Redis at {self._where}: {error}") from error
+        return self._writer.epoch
 
     def read(self, symbol: str) -> Latest | None:
         """The newest row of a symbol; None where nothing is known of it (any more)."""

@@ -1,25 +1,37 @@
 """Our tables in ClickHouse: making them, the high-water mark, and inserts that are tried again with the same token."""
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
-
-import stamina
+from typing import Any, Final, Protocol
 
 from infra.clickhouse import Database
 from infra.failpoints import hit
-from schemas.errors import DatabaseUnavailable
+from infra.fences import VIOLATED_CONSTRAINT, create_fence, guard
+from infra.patience import FULL, passing
+from infra.readback import ReadBack
+from infra.writers import create_writers
+from schemas.errors import BackendError, DatabaseError, WriterError
 from schemas.tables import Table, tables, views
+from streams.ports import Meter
 
-PATIENCE = timedelta(seconds=60)
+PATIENCE: Final = timedelta(minutes=10)
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+log: Final = logging.getLogger(__name__)
 
 
 def create_tables(database: Database, name: str, feature_names: Sequence[str], *, codecs: bool = True) -> None:
     """Make what is missing; a feature that is new becomes a column that is new."""
     database.command(f"CREATE DATABASE IF NOT EXISTS `{name}`")
+    create_writers(database, name)
+    create_fence(database, name)
     for table in tables(feature_names):
         database.command(table.ddl(name, codecs=codecs))
         _add_columns(database, name, table)
+        guard(database, name, table.name)
     for ddl in views(name).values():
         database.command(ddl)
 
@@ -38,11 +50,26 @@ def _add_columns(database: Database, name: str, table: Table) -> None:
             )
 
 
-class ClickHouseTables:
-    """`streams.ports.TableStore` over a `Database`."""
+class Writer(Protocol):
+    """The right to write, as `infra.writers.Lease` has it."""
 
-    def __init__(self, database: Database, name: str, log_id: str, patience: timedelta = PATIENCE) -> None:
-        self._database, self._name, self._log_id, self._patience = database, name, log_id, patience
+    def wait(self, within_s: float) -> None:
+        """Return if this process may write; `WriterError` when it may not any more."""
+
+    def query_id(self) -> str:
+        """A new one, by which ClickHouse knows whose insert it is."""
+
+
+class ClickHouseTables:
+    """`streams.ports.TableStore` over a `Database`; without `writer` nobody else may write the same rows."""
+
+    def __init__(
+        self, database: Database, name: str, log_id: str, patience: timedelta = PATIENCE, *,
+        writer: Writer | None = None, meter: Meter | None = None,
+    ) -> None:  # fmt: skip
+        self._database, self._name, self._log_id = database, name, log_id
+        self._patience_s, self._writer, self._meter = patience.total_seconds(), writer, meter
+        self._readback = ReadBack(database, name, log_id)
 
     def high_water(self, table: str, partition: int) -> int:
         """`max` of an empty table is 0 in ClickHouse, and 0 is an offset: hence the count."""
@@ -56,11 +83,80 @@ class ClickHouseTables:
         return int(found.rows[0][0])
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
-        """Insert; while nobody answers, the same block with the same token again, then give up and stop the worker."""
-        hit("sink.before_insert")
-        for attempt in stamina.retry_context(
-            on=DatabaseUnavailable, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=5.0
-        ):
-            with attempt:
-                self._database.insert(f"{self._name}.{table}", columns, token=token)
+        """Insert; what passes is waited out, with the same block and the same token, and the rows are then looked for.
+
+        A full disk is waited out for as long as it lasts, silence and overload for `patience`; anything else stops the
+        worker at once. `WriterError` where another process has become the writer.
+        """
+        attempt = _Attempt(table, token)
+        while True:
+            try:
+                self._try(attempt, columns)
+                break
+            except BackendError as error:
+                self._wait_out(attempt, error)
+        self._show(attempt, waiting=False)
         hit("sink.after_insert")
+
+    def _try(self, attempt: "_Attempt", columns: Mapping[str, Any]) -> None:
+        if self._writer is not None:
+            self._writer.wait(self._patience_s)
+            attempt.query_ids.append(self._writer.query_id())
+        hit("sink.before_insert")
+        at, query_id = f"{self._name}.{attempt.table}", attempt.query_ids[-1] if attempt.query_ids else None
+        self._database.insert(at, columns, token=attempt.token, query_id=query_id)
+        while attempt.failures and not self._readback.holds(attempt.table, columns, attempt.query_ids):
+            attempt.again += 1
+            attempt.token = f"{attempt.first_token}/{attempt.again}"
+            log.warning(
+                "%s: ClickHouse acknowledged block %s but does not have it (it was killed between noting the token and "
+                "storing the rows); storing it under another token", attempt.table, attempt.first_token,
+            )  # fmt: skip
+            self._count("tickwire_clickhouse_restored_total", attempt.table)
+            self._database.insert(at, columns, token=attempt.token, query_id=query_id)
+
+    def _wait_out(self, attempt: "_Attempt", error: BackendError) -> None:
+        if isinstance(error, DatabaseError) and error.code == VIOLATED_CONSTRAINT and "`fenced`" in str(error):
+            raise WriterError(
+                f"{self._name}.{attempt.table} refused block {attempt.token}: another process has become the writer of its "
+                "partitions; nothing of it was stored, and this process ends"
+            ) from error
+        reason = passing(error)
+        attempt.failures += 1
+        attempt.reason = reason or ""
+        if reason is None or (reason != FULL and attempt.waited_s() > self._patience_s):
+            raise error
+        log.warning("%s: block %s waits (%s): %s", attempt.table, attempt.token, reason, error)
+        self._count("tickwire_clickhouse_retries_total", attempt.table)
+        self._show(attempt, waiting=True)
+        time.sleep(attempt.pause_s())
+
+    def _show(self, attempt: "_Attempt", *, waiting: bool) -> None:
+        if self._meter is not None and attempt.reason:
+            self._meter.gauge("tickwire_clickhouse_waiting", int(waiting), reason=attempt.reason)
+
+    def _count(self, name: str, table: str) -> None:
+        if self._meter is not None:
+            self._meter.count(name, table=table)
+
+
+@dataclass
+class _Attempt:
+    """One block on its way, and what became of it so far."""
+
+    table: str
+    token: str
+    failures: int = 0
+    again: int = 0
+    reason: str = ""
+    query_ids: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.first_token = self.token
+
+    def waited_s(self) -> float:
+        return time.monotonic() - self.began
+
+    def pause_s(self) -> float:
+        return min(FIRST_PAUSE_S * 2.0 ** min(self.failures - 1, 10), LONGEST_PAUSE_S)

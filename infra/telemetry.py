@@ -61,6 +61,8 @@ STAGES: Final = frozenset(
         "blocks", "clickhouse", "clickhouse_wait", "predictions", "acknowledge", "latest", "redis", "snapshot",
     }
 )  # fmt: skip
+WAITS: Final = frozenset({"unavailable", "disk_full", "busy"})
+RENEWALS: Final = frozenset({"renewed", "failed"})
 CHANNELS: Final = frozenset({"predictions", "bars", "outcomes"})
 
 METRICS: Final[Mapping[str, Metric]] = {
@@ -86,10 +88,16 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_score_symbols": _gauge("Symbols whose state is held", partition=ANY),
     "tickwire_score_last_event_timestamp_seconds": _gauge("Newest event time folded", partition=ANY),
     "tickwire_score_ledger_mismatch_records": _gauge("Records in the log minus those in the ledger", partition=ANY),
+    "tickwire_log_lost_records": _gauge("Acknowledged records that crashes of the embedded broker took, of all logs known"),
     "tickwire_model_score_seconds": _histogram("Time of one call of a model", model=ANY),
     "tickwire_model_quarantined_total": _counter("Times a model gave scores that are not finite", model=ANY),
     "tickwire_clickhouse_rows_total": _counter("Rows inserted", table=ANY),
     "tickwire_clickhouse_insert_seconds": _histogram("Time of one insert", table=ANY),
+    "tickwire_clickhouse_retries_total": _counter("Inserts that failed and were tried again", table=ANY),
+    "tickwire_clickhouse_restored_total": _counter("Blocks acknowledged but not there, stored again", table=ANY),
+    "tickwire_clickhouse_waiting": _gauge("1 while inserts wait for ClickHouse, by reason", reason=WAITS),
+    "tickwire_writer_lease_held": _gauge("1 while this process is the writer of its partitions"),
+    "tickwire_writer_renewals_total": _counter("Renewals of the lease", outcome=RENEWALS),
     "tickwire_redis_reachable": _gauge("1 while the newest rows reach Redis, 0 while they wait for it"),
     "tickwire_feed_clients": _gauge("WebSocket clients connected"),
     "tickwire_feed_messages_total": _counter("Messages that came from the topics", channel=CHANNELS),

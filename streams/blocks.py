@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from processors.columns import LogStretch
 from processors.shard import ShardOutput
 from streams.ports import Meter, TableStore
 from streams.rows import Block, RowMaker, chosen, joined
@@ -32,7 +33,9 @@ class BlockBuffer:
 
     def __init__(self, store: TableStore, maker: RowMaker, tables: Sequence[str], meter: Meter) -> None:
         self._store, self._maker, self._tables, self._meter = store, maker, tables, meter
-        self._stored: dict[tuple[str, int], int] = {}
+        self._high_water: dict[tuple[str, int], int] = {}
+        self._taken: dict[int, int] = {}
+        self._sure: dict[int, int] = {}
         self._pending: dict[str, list[Block]] = {}
         self._rows = 0
         self._storing = False
@@ -47,7 +50,14 @@ class BlockBuffer:
     def open(self, partition: int) -> None:
         """Learn what of this partition is stored already."""
         for table in self._tables:
-            self._stored[table, partition] = self._store.high_water(table, partition)
+            self._high_water[table, partition] = self._store.high_water(table, partition)
+
+    def stored(self, partition: int) -> int:
+        """Every row of source offsets up to this one is in ClickHouse for certain; -1 before anything was taken.
+
+        What lies before the first stretch belongs to epochs that were committed, and so was stored.
+        """
+        return self._sure.get(partition, -1)
 
     def add(self, output: ShardOutput) -> None:
         """Take the rows of one stretch. Raises what the storing thread died of."""
@@ -60,9 +70,10 @@ class BlockBuffer:
         self._meter.observe(STAGE, perf_counter() - began, stage="blocks")
         with self._changed:
             self._wait_for(lambda: self._rows < 2 * MOST_ROWS)
+            self._note(output)
             for table, block in made.items():
                 self._pending.setdefault(table, []).append(block)
-            self._rows += len(output.folded)
+            self._rows += _weight(made)
             if self._rows >= MOST_ROWS:
                 self._changed.notify_all()
 
@@ -81,6 +92,12 @@ class BlockBuffer:
             self._changed.notify_all()
         self._thread.join()
 
+    def _note(self, output: ShardOutput) -> None:
+        if len(output.stretch.offsets) or output.stretch.rejected:
+            first, last = _span(output.stretch)
+            self._sure.setdefault(output.partition, first - 1)
+            self._taken[output.partition] = last
+
     def _wait_for(self, done: Callable[[], bool]) -> None:
         began = perf_counter()
         self._changed.wait_for(lambda: self._failed is not None or done())
@@ -94,10 +111,12 @@ class BlockBuffer:
             with self._changed:
                 self._changed.wait_for(lambda: self._hurry or self._closed or self._rows >= MOST_ROWS, STORE_EVERY_S)
                 pending, self._pending, self._rows = self._pending, {}, 0
+                taken = dict(self._taken)
                 self._storing = bool(pending)
                 self._changed.notify_all()
             try:
                 self._write(pending)
+                self._sure.update(taken)
             except BaseException as error:
                 self._failed = error
             with self._changed:
@@ -106,8 +125,8 @@ class BlockBuffer:
 
     def _unstored(self, table: str, partition: int, block: Block) -> Block | None:
         offsets = np.asarray(block["src_offset"])
-        stored = self._stored[table, partition]
-        if offsets[0] > stored:
+        stored = self._high_water[table, partition]
+        if offsets.min() > stored:
             return block
         rows = offsets > stored
         return chosen(block, rows) if rows.any() else None
@@ -125,12 +144,40 @@ class BlockBuffer:
             self._meter.count("tickwire_clickhouse_rows_total", len(block["src_offset"]), table=table)
 
 
+def _span(stretch: LogStretch) -> tuple[int, int]:
+    """First and last offset of the records of a stretch, the rejected ones included."""
+    offsets = [*stretch.offsets[[0, -1]].tolist()] if len(stretch.offsets) else []
+    offsets += [stretch.rejected[0].offset, stretch.rejected[-1].offset] if stretch.rejected else []
+    return min(offsets), max(offsets)
+
+
+def _weight(made: Mapping[str, Block]) -> int:
+    """Rows that wait, as far as memory is concerned: those of the longest table, and a row for each KiB of a bad record."""
+    rows = max((len(block["src_offset"]) for block in made.values()), default=0)
+    raw = made["dead_letters"]["raw"] if "dead_letters" in made else ()
+    return rows + sum(map(len, raw)) // 1024
+
+
 def _by_day(block: Block) -> list[Block]:
-    """One block per day of the broker's clock: a table's part, so that each is stored whole or not at all."""
+    """One block per day of the broker's clock: a table's part, so that each is stored whole or not at all.
+
+    Around midnight the clocks of several producers disagree. Each block still holds only offsets behind those of the block
+    before it, partition by partition: a high-water mark says that everything below it is stored.
+    """
     day = np.asarray(block["ts_broker"]) // DAY_MS
-    if day[0] == day[-1] and (day == day[0]).all():
+    if (day == day[0]).all():
         return [block]
-    return [chosen(block, day == each) for each in np.unique(day)]
+    partition, offset = np.asarray(block["src_partition"]), np.asarray(block["src_offset"])
+    run = np.zeros(len(day), np.int64)
+    for each in np.unique(partition):
+        rows = np.flatnonzero(partition == each)
+        rows = rows[np.argsort(offset[rows], kind="stable")]
+        run[rows[1:]] = np.cumsum(day[rows[1:]] != day[rows[:-1]])
+    return [
+        chosen(block, (run == number) & (day == of_day))
+        for number in range(int(run.max()) + 1)
+        for of_day in np.unique(day[run == number])
+    ]
 
 
 def _token(log_id: str, block: Block) -> str:

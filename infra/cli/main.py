@@ -1,12 +1,13 @@
 """The command `tickwire`: what users and process managers start. Heavy imports happen inside the commands."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from schemas.errors import TickwireError
+from schemas.errors import TickwireError, WriterError
 
 app = typer.Typer(
     name="tickwire",
@@ -270,7 +271,7 @@ def main() -> None:
         app()
     except TickwireError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(os.EX_TEMPFAIL if isinstance(error, WriterError) else 1) from None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from infra.embedded.chdb_engine import Answer, Engine, Options, Progress, Sessio
 from infra.embedded.guard import refuse_expressions_in_settings, refuse_outside
 from infra.embedded.http_query import HttpQuery
 from infra.embedded.revisions import CUSTOM_SERIALIZATION, newer_blocks
-from infra.embedded.statements import Statement, parse_insert, parse_query
+from infra.embedded.statements import Statement, around_data, parse_insert, parse_query
 
 LARGEST_STATEMENT: Final = 16 << 20
 """Bytes of a statement's text; the data of an INSERT is not part of it."""
@@ -54,7 +54,8 @@ def answered(engine: Engine, query: HttpQuery, body: Iterator[bytes]) -> Iterato
     newer = output_format.lower() == "native" and query.revision >= CUSTOM_SERIALIZATION
     with engine.session(query.options) as session:
         if statement.kind == "insert":
-            progress = session.insert(statement.text, statement.format or "Values", data)
+            begins, ends = around_data(statement)
+            progress = session.insert(begins, statement.format or "Values", data, ends)
             yield Reply(None, progress, iter(()), 0)
         elif statement.streamable and output_format.lower() in PIECEWISE:
             with closing(session.stream(statement.text, output_format)) as blocks:

@@ -73,6 +73,17 @@ def parse_insert(raw: bytes) -> tuple[Statement, int] | None:
     return (_insert(raw, seen, None), len(raw)) if seen else None
 
 
+def around_data(statement: Statement) -> tuple[str, str]:
+    """An INSERT cut where ClickHouse wants its FROM INFILE: in front of a SETTINGS clause, which is empty where none is."""
+    depth = 0
+    for before, token in pairwise(statement.tokens):
+        depth += _nesting(before)
+        if depth == 0 and token.kind == "word" and token.name == "settings" and before.name not in _NAME_FOLLOWS:
+            raw = statement.text.encode()
+            return _decoded(raw[: token.start]), _decoded(raw[token.start :])
+    return statement.text, ""
+
+
 def _is_format_of(before: Sequence[Token]) -> bool:
     """Whether what follows `before` is the name of a format."""
     return bool(before) and before[-1].text.lower() == "format" and not _is_a_name(before[:-1])
