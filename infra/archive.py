@@ -10,8 +10,6 @@ from streams.archive import ARCHIVE, Archived, restored
 
 WINDOW: Final = 65_536
 """Records in memory at once."""
-DAY_MS: Final = 86_400_000
-TIMES: Final = frozenset(["ts_event", "ts_ingest", "ts_broker"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class ClickHouseArchive:
     def days(self, partition: int) -> list[Day]:
         """What is stored, by day of the broker's clock, which never falls with the offsets."""
         tables = " UNION ALL ".join(
-            f"SELECT toUInt32(toDate(ts_broker)) AS day, src_offset FROM `{self.name}`.`{table}` "  # noqa: S608
+            f"SELECT toUInt16(toDate(ts_broker)) AS day, src_offset FROM `{self.name}`.`{table}` "  # noqa: S608
             "WHERE log_id = {log:String} AND src_partition = {partition:UInt16}"
             for table in ARCHIVE
         )
@@ -72,7 +70,7 @@ class ClickHouseArchive:
         for table, names in ARCHIVE.items():
             rows = self.database.rows(
                 f"SELECT {', '.join(names)} FROM `{self.name}`.`{table}` "  # noqa: S608
-                "WHERE toDate(ts_broker) = {day:UInt32} AND log_id = {log:String} "
+                "WHERE toDate(ts_broker) = toDate({day:UInt16}) AND log_id = {log:String} "
                 "AND src_partition = {partition:UInt16} AND src_offset >= {first:Int64} AND src_offset < {end:Int64}",
                 {"day": day, "log": self.log_id, "partition": partition, "first": first, "end": end},
             )

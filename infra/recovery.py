@@ -153,7 +153,7 @@ class RecoveryStore:
             (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise RecoveryError(part, f"a SQLite file that is damaged ({verdict})")
-            for key, raw in database.execute(NEWEST, (f"%.advance\\_{self.step}.%",)):
+            for key, raw in database.execute(NEWEST, (f"scoring.advance\\_{self.step}%",)):
                 if raw is not None:
                     yield key, raw
 

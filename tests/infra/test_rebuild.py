@@ -1,0 +1,151 @@
+"""`tickwire rebuild`: the state is folded again, from the topic and from ClickHouse, and nothing is said twice."""
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.embedded.services import Embedded
+from schemas.topics import BARS, OUTCOMES, PREDICTIONS
+from tests.logs import START, market
+from tests.services.scoring import Scoring, bars_of, folded, scoring, served
+
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(280)]
+N = 5_000
+
+
+@pytest.fixture
+def deployment(embedded: Embedded, tmp_path: Path) -> Iterator[Scoring]:
+    with scoring(embedded.as_dict(), tmp_path / "data", market(N)) as found:
+        yield found
+
+
+def later(n: int) -> list:  # type: ignore[type-arg]
+    """More of the same market: other symbols' numbers, a later time."""
+    return market(n, seed=8, start=START + 400 * 10**9)
+
+
+def scored(deployment: Scoring) -> None:
+    """Score what is on the log, and stop."""
+    outputs = deployment.oracle()
+    with deployment.running():
+        deployment.until_folded(outputs)
+
+
+def assert_served_is(deployment: Scoring, outputs: list) -> None:  # type: ignore[type-arg]
+    assert served(deployment) == folded(outputs)
+    bars = deployment.rows("SELECT src_partition, src_offset, start, open, high, low, close, volume, value FROM bars")
+    assert sorted(bars) == bars_of(outputs)
+    assert sorted(deployment.said_on(PREDICTIONS)) == sorted(folded(outputs))
+    for topic, table in ((BARS, "bars"), (OUTCOMES, "outcomes")):
+        stored = deployment.rows(f"SELECT src_partition, src_offset FROM {table}")
+        assert sorted(deployment.said_on(topic)) == sorted(stored), topic.name
+
+
+def test_what_follows_a_rebuild_is_what_an_undisturbed_process_says(deployment: Scoring) -> None:
+    scored(deployment)
+    shutil.rmtree(deployment.recovery)
+    report = deployment.rebuilt()
+    assert (report["records"], report["archived"], report["lost"]) == (report["records"], 0, [])
+    deployment.write(later(2_000))
+    outputs = deployment.oracle()
+    with deployment.running():
+        deployment.until_folded(outputs)
+    assert_served_is(deployment, outputs)
+
+
+def test_what_the_topic_no_longer_has_comes_from_clickhouse(deployment: Scoring) -> None:
+    scored(deployment)
+    more = later(2_000)
+    deployment.write(more)
+    outputs = deployment.oracle()  # while the topic has all of it
+    deployment.forget_topic(keep=2_050)
+    shutil.rmtree(deployment.recovery)
+    report = deployment.rebuilt()
+    assert report["archived"] > N // 2
+    assert report["records"] == sum(len(o.stretch.events) + len(o.stretch.rejected) for o in outputs)
+    assert report["lost"] == []
+    with deployment.running():
+        deployment.until_folded(outputs)
+    assert_served_is(deployment, outputs)
+
+
+def test_a_row_that_is_missing_where_the_topic_has_nothing_is_told_and_refused(deployment: Scoring) -> None:
+    scored(deployment)
+    deployment.forget_topic(keep=10)
+    ((partition, offset),) = deployment.rows(
+        "SELECT src_partition, src_offset FROM quotes ORDER BY 2 LIMIT 1 OFFSET 40"
+    )
+    deployment.delete("quotes", f"src_partition = {partition} AND src_offset = {offset}")
+    refused = deployment.command("rebuild", "--no-live")
+    assert refused.returncode == 1
+    assert f"partition {partition}: expected a row of every record" in refused.stderr
+    assert f"none of 1 (offsets {offset}-{offset})" in refused.stderr
+    assert deployment.rebuilt("--accept-loss")["lost"] == [[partition, offset, offset + 1]]
+
+
+def test_state_that_is_gone_is_refused_by_name_and_a_changed_computation_rebuilds_quietly(deployment: Scoring) -> None:
+    scored(deployment)
+    before = sorted(deployment.said_on(PREDICTIONS))
+    gone = deployment.recovery
+    aside = gone.with_name("aside")
+    gone.rename(aside)
+    refused = deployment.command("score")
+    assert refused.returncode == 1
+    assert f"{gone}: expected the state that scoring goes on from, found nothing" in refused.stderr
+    assert "tickwire rebuild" in refused.stderr
+    aside.rename(gone)
+    deployment.write(later(1_000))
+    changed = deployment.oracle(learn_every=64)
+    with deployment.running(TICKWIRE_FOLD__LEARN_EVERY="64"):
+        deployment.until_folded(changed)
+    after = deployment.said_on(PREDICTIONS)
+    assert len(after) == len(set(after)) == len(folded(changed))
+    assert set(before) < set(after)
+    new = set(after) - set(before)
+    assert {at: row for at, row in served(deployment).items() if at in new} == {
+        at: row for at, row in folded(changed).items() if at in new
+    }
+
+
+def test_a_rebuild_that_is_killed_leaves_the_state_as_it_was_and_is_simply_run_again(deployment: Scoring) -> None:
+    scored(deployment)
+    there = {path.name: path.read_bytes() for path in deployment.recovery.iterdir()}
+    killed = deployment.command("rebuild", "--no-live", FP="rebuild.midway:kill@2")
+    assert killed.returncode == -signal.SIGKILL
+    assert {path.name: path.read_bytes() for path in deployment.recovery.iterdir()} == there
+    deployment.rebuilt()
+    deployment.write(later(500))
+    outputs = deployment.oracle()
+    with deployment.running():
+        deployment.until_folded(outputs)
+    assert_served_is(deployment, outputs)
+
+
+def test_it_is_refused_while_the_scoring_process_runs(deployment: Scoring) -> None:
+    outputs = deployment.oracle()
+    with deployment.running():
+        deployment.until_folded(outputs)
+        refused = deployment.command("rebuild", "--no-live")
+    assert refused.returncode != 0
+    assert "another scoring process" in refused.stderr
+
+
+def test_after_a_rebuild_a_kill_goes_on_from_what_bytewax_had_and_from_the_seed_elsewhere(deployment: Scoring) -> None:
+    scored(deployment)
+    deployment.rebuilt()
+    for seed in (3, 4):
+        deployment.write(market(400, seed=seed, start=START + seed * 1000 * 10**9))
+        outputs = deployment.oracle()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "infra.cli", "score"],
+            env=deployment.environment(), cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deployment.until_folded(outputs)
+        process.kill()
+        process.wait(10)
+    assert served(deployment) == folded(deployment.oracle())
