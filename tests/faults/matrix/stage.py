@@ -148,15 +148,21 @@ class Stage:
     def scores(self, prefix: Sequence[str] = (), **settings: str) -> Iterator[Scoring]:
         """A scoring process that has said that it is alive; SIGTERM behind the block."""
         made = self.scoring(prefix, **settings)
-        self.redis.delete(SCORE_STATUS_KEY.format(group="0"))
-        made.start()
         try:
-            made.await_ready(lambda: self.status() is not None, within_s=30)
+            self.ready(made)
             yield made
         finally:
             if made.child is not None:
                 made.sends(signal.SIGCONT)
             made.stop(grace_s=8)
+
+    def ready(self, scoring: Scoring) -> None:
+        """Start it and wait until it says, itself, that it is alive."""
+        began = time.monotonic()
+        scoring.start()
+        scoring.await_ready(
+            lambda: (status := self.status()) is not None and status.uptime_s < time.monotonic() - began, within_s=40
+        )
 
     def status(self) -> ScoreStatus | None:
         raw = self.redis.get(SCORE_STATUS_KEY.format(group="0"))
