@@ -35,7 +35,7 @@ def at(settings: Settings, addresses: Mapping[str, str]) -> Settings:
     """The settings with these addresses where they name none."""
     kafka: dict[str, Any] = {}
     if not settings.kafka.bootstrap:
-        kafka = {"bootstrap": addresses["kafka"], "log_id": addresses["log_id"]}
+        kafka = {"bootstrap": addresses["kafka"], "log_file": addresses["log_file"]}
         kafka["retention"] = settings.kafka.retention or EMBEDDED_RETENTION
     given: dict[str, dict[str, Any]] = {"kafka": kafka, "clickhouse": {}, "redis": {}, "api": {}}
     if not settings.clickhouse.url.get_secret_value():
@@ -55,7 +55,8 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         "TICKWIRE_DATA": str(settings.data.resolve()),
         "TICKWIRE_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
-        "TICKWIRE_KAFKA__LOG_ID": settings.kafka.log_id,
+        **({"TICKWIRE_KAFKA__LOG_ID": settings.kafka.log_id} if settings.kafka.log_id else {}),
+        **({"TICKWIRE_KAFKA__LOG_FILE": str(file)} if (file := settings.kafka.log_file) else {}),
         **(
             {"TICKWIRE_KAFKA__RETENTION": f"{retention.total_seconds():g}"}
             if (retention := settings.kafka.retention)

@@ -86,10 +86,15 @@ def current_log(kafka: Kafka) -> LogIdentity:
     return all_logs(kafka)[-1]
 
 
-def reader_of(kafka: Kafka, log: LogIdentity, partitions: Sequence[int] | None = None) -> KafkaLog:
-    """Reads one log and nothing of its neighbours; all partitions where none are named."""
+def reader_of(
+    kafka: Kafka, log: LogIdentity, partitions: Sequence[int] | None = None, known: Mapping[int, int] | None = None
+) -> KafkaLog:
+    """Reads one log and nothing of its neighbours; all partitions where none are named.
+
+    known: by partition, the offset behind the newest record that our history holds.
+    """
     chosen = range(kafka.partitions) if partitions is None else partitions
-    return KafkaLog(kafka, log.log_id, list(chosen), starts=log.starts, ends=log.ends)
+    return KafkaLog(kafka, log.log_id, list(chosen), starts=log.starts, ends=log.ends, known=known or {})
 
 
 def spans(kafka: Kafka, log: LogIdentity) -> dict[int, tuple[int, int]]:

@@ -7,8 +7,7 @@ import numpy as np
 
 from infra.clock import WallClock
 from infra.composition import ShardMaker, rules, sessions
-from infra.kafka_log import KafkaLog, end_offsets
-from infra.score import log_identity
+from infra.log_identity import current_log, reader_of, spans
 from infra.settings import Settings
 from models.manifest import About, Label, Manifest, Span, TrainedOn
 from models.training import train
@@ -21,8 +20,9 @@ Told = Callable[[str, int, int], None]
 
 def train_from_log(settings: Settings, told: Told) -> tuple[Path, Manifest]:
     """Fold every partition to its present end and train; the manifest's path. `TrainingError` where it is too little."""
-    ends = end_offsets(settings.kafka)
-    log = KafkaLog(settings.kafka, log_identity(settings), sorted(ends))
+    identity = current_log(settings.kafka)
+    ends = spans(settings.kafka, identity)
+    log = reader_of(settings.kafka, identity)
     fold_rules = rules(settings.fold)
     make = ShardMaker(fold_rules, sessions(settings.fold), None)
     history = fold_history(log, ends, make, WallClock(), lambda done, total: told("folding history", done, total))

@@ -31,6 +31,7 @@ from infra.bench.workbench import Workbench, in_child, records
 from infra.clickhouse import Database, connect
 from infra.composition import model_path
 from infra.kafka import client_config
+from infra.log_identity import current_log
 from infra.settings import Settings
 from models import manifest as manifests
 from models.onnx import INPUT, OUTPUT, open_session
@@ -98,7 +99,7 @@ def run_usual(bench: Workbench) -> Usual:
 def _run(settings: Settings) -> tuple[int, float, float]:
     """(events scored, seconds, processor seconds) of the flow, in this process."""
     content = model_path(settings).with_name(manifests.load(model_path(settings)).file).read_bytes()
-    scorer = Scorer(open_session(content), settings.kafka.log_id)
+    scorer = Scorer(open_session(content), current_log(settings.kafka).log_id)
     database = connect(settings.clickhouse.url.get_secret_value())
     client = redis.Redis.from_url(settings.redis.url.get_secret_value())
     run_main(_flow(settings.kafka.bootstrap.split(","), scorer, database, client))  # type: ignore[no-untyped-call]

@@ -18,7 +18,7 @@ from infra.embedded.ports import free_port
 from infra.embedded.service import Service
 from infra.embedded.services import ALL, CLICKHOUSE, KAFKA, REDIS, Embedded, WantedPorts, start_embedded
 from infra.embedded.supervisor import Supervisor
-from infra.instance import at, environment
+from infra.instance import EMBEDDED_RETENTION, at, environment
 from infra.settings import Settings
 from schemas.errors import BackendError, ModelError, SettingsError, TrainingError
 
@@ -38,7 +38,7 @@ METRICS_PORT: Final = 9108
 """Wanted for the scoring process; another one if it is taken."""
 
 
-def run(settings: Settings, kind: str, *, fresh: bool) -> int:
+def run(settings: Settings, kind: str, *, fresh: bool, rebuild: bool = False) -> int:
     """Start, tell, wait; 0 after Ctrl-C."""
     if kind not in {"auto", "sim", "coinbase", "none"}:
         raise SettingsError(f"--source: expected auto, sim, coinbase or none, was {kind!r}")
@@ -48,6 +48,10 @@ def run(settings: Settings, kind: str, *, fresh: bool) -> int:
     with Supervisor(settings.data, on_event=lambda what: console.log(what) if shown else None) as supervisor:
         shown: list[bool] = []
         supervisor.stop_on_signals()
+        if rebuild:
+            from infra.recovery import ask_for_rebuild  # noqa: PLC0415
+
+            ask_for_rebuild(settings.data)
         try:
             _Start(settings, supervisor, console).everything(kind)
             shown.append(True)
@@ -78,7 +82,7 @@ class _Start:
             self._processes(kind, bar)
         self.supervisor.publish(
             {
-                "kafka": self.settings.kafka.bootstrap, "log_id": self.settings.kafka.log_id,
+                "kafka": self.settings.kafka.bootstrap, "log_file": str(self.settings.kafka.log_file or ""),
                 "clickhouse_url": self.settings.clickhouse.url.get_secret_value(),
                 "redis_url": self.settings.redis.url.get_secret_value(), "api_port": str(self.settings.api.port),
             }
@@ -93,7 +97,12 @@ class _Start:
             CLICKHOUSE: s.clickhouse.url.get_secret_value(),
         }  # fmt: skip
         parts = ALL - {name for name, address in given.items() if address}
-        return start_embedded(self.supervisor, WantedPorts(s.kafka.port, s.redis.port, s.clickhouse.port), parts)
+        topics = s.kafka.model_copy(update={"retention": s.kafka.retention or EMBEDDED_RETENTION})
+        ports = WantedPorts(s.kafka.port, s.redis.port, s.clickhouse.port)
+        return start_embedded(self.supervisor, ports, parts, topics, self._notice)
+
+    def _notice(self, what: str) -> None:
+        self.console.print(f"[bold yellow]{what}[/bold yellow]")
 
     def _source(self, kind: str) -> tuple[str, str]:
         """What is listened to, and why."""

@@ -1,7 +1,7 @@
 """The embedded Kafka broker: noida-db's Kafka service alone, on loopback, its data beneath a folder.
 
 What it is and is not is measured in DESIGN section 6. A clean stop (SIGTERM after its writers have stopped) keeps everything;
-SIGKILL loses what it acknowledged last. So it starts first and stops last.
+SIGKILL loses what it acknowledged last. So it starts first and stops last; what a crash took is found by `log_keeper`.
 """
 
 import importlib.util
@@ -11,13 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from struct import Struct
 from typing import Final
-from uuid import uuid4
 
 from infra.embedded.ports import HOST
 from infra.embedded.service import Service, ServiceFailed
 
 NAME: Final = "kafka"
-LOG_ID: Final = "log_id"
 STOP_AFTER: Final = timedelta(seconds=60)
 """It writes all it holds into one file when it stops."""
 PROBE_TIMEOUT_S: Final = 1.0
@@ -40,20 +38,6 @@ def broker(data: Path, port: int) -> Service:
         env=_environment(),
         ports={NAME: port},
     )
-
-
-def log_id(data: Path) -> str:
-    """The identity of the log kept in `data`: made at its first start, the same as long as its data lives.
-
-    It is a part of every high-water mark: offsets of one log say nothing about another (DESIGN section 5).
-    """
-    path = data / LOG_ID
-    if not path.exists():
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
-        draft.write_text(uuid4().hex + "\n", encoding="ascii")
-        draft.replace(path)
-    return path.read_text(encoding="ascii").strip()
 
 
 def speaks_kafka(port: int) -> bool:

@@ -74,7 +74,7 @@ def fetch_of(frame: bytes) -> Fetch | None:
     _, _, version, _ = REQUEST_HEAD.unpack_from(frame)
     if not 4 <= version <= NEWEST_FETCH:
         return None
-    reader = _Reader(frame, REQUEST_HEAD.size)
+    reader = Reader(frame, REQUEST_HEAD.size)
     reader.text(compact=False)  # the client id stays a plain string in every header version
     if version >= FLEXIBLE_FETCH:
         reader.tags()
@@ -85,7 +85,7 @@ def fetch_of(frame: bytes) -> Fetch | None:
 def is_empty(frame: bytes, version: int) -> bool:
     """Whether a whole Fetch response (length included) brings neither a record nor an error."""
     flexible = version >= FLEXIBLE_FETCH
-    reader = _Reader(frame, RESPONSE_HEAD.size)
+    reader = Reader(frame, RESPONSE_HEAD.size)
     if flexible:
         reader.tags()
     reader.skip(4)  # throttle time
@@ -106,7 +106,7 @@ def is_empty(frame: bytes, version: int) -> bool:
     return True
 
 
-def _is_empty_partition(reader: "_Reader", version: int, flexible: bool) -> bool:
+def _is_empty_partition(reader: "Reader", version: int, flexible: bool) -> bool:
     reader.skip(4)
     if reader.int16() != 0:
         return False
@@ -132,7 +132,9 @@ def moved(frame: bytes, host: str, port: int, to: int) -> bytes:
     return frame.replace(name + port.to_bytes(4, "big"), name + to.to_bytes(4, "big"))
 
 
-class _Reader:
+class Reader:
+    """Walks over a frame, field by field."""
+
     def __init__(self, frame: bytes, at: int) -> None:
         self.frame, self.at = frame, at
 
@@ -142,6 +144,14 @@ class _Reader:
     def int16(self) -> int:
         self.at += 2
         return int.from_bytes(self.frame[self.at - 2 : self.at], "big", signed=True)
+
+    def int32(self) -> int:
+        self.at += 4
+        return int.from_bytes(self.frame[self.at - 4 : self.at], "big", signed=True)
+
+    def int64(self) -> int:
+        self.at += 8
+        return int.from_bytes(self.frame[self.at - 8 : self.at], "big", signed=True)
 
     def varint(self) -> int:
         value = shift = 0
@@ -157,12 +167,16 @@ class _Reader:
         """Length of an array or of bytes; 0 for none."""
         if flexible:
             return max(0, self.varint() - 1)
-        self.at += 4
-        return max(0, int.from_bytes(self.frame[self.at - 4 : self.at], "big", signed=True))
+        return max(0, self.int32())
 
     def text(self, compact: bool) -> None:
-        length = self.varint() - 1 if compact else self.int16()
-        self.at += max(0, length)
+        self.words(compact)
+
+    def words(self, compact: bool) -> bytes:
+        """A string as its bytes; empty for none."""
+        length = max(0, self.varint() - 1 if compact else self.int16())
+        self.at += length
+        return self.frame[self.at - length : self.at]
 
     def tags(self) -> None:
         for _ in range(self.varint()):

@@ -4,6 +4,9 @@ noida-db 0.2.3 answers a Fetch at once, whatever `max_wait_ms` it names: every i
 second and takes a core (measured: 40 % of one in the broker and 57 % in the client, for one consumer of four idle
 partitions). This relay holds an empty answer until somebody has produced or the wait is over, and asks the broker again
 in the consumer's place. Everything else passes through as it is.
+
+It also notes how far the events log reaches as its writers are told (`infra.embedded.acknowledged`): the broker forgets the end
+of its log when it is killed, and nobody else knows what is missing then.
 """
 
 import argparse
@@ -13,8 +16,11 @@ import signal
 import sys
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, cast
 
+from infra.embedded.acknowledged import Acknowledged
+from infra.embedded.kafka_produce import NO_RESPONSE, Produce, first_offsets, produce_of
 from infra.embedded.kafka_wire import (
     FETCH,
     NAMES_BROKERS,
@@ -31,15 +37,17 @@ from infra.embedded.ports import HOST
 
 SMALL: Final = 65_536
 """Bytes; a Fetch response above brings records for sure."""
+NOTED: Final = frozenset({FETCH, PRODUCE})
 GATHER_S: Final = 0.002
 """Consumers are woken at most this often: one wake-up serves many produced batches."""
 
 
 @dataclass(slots=True)
 class Asked:
-    """A request that waits for its response; `frame` only of a Fetch that may be held."""
+    """A request that waits for its response; `frame` only of a Fetch that may be held, `produce` of one to the events log."""
 
     key: int
+    produce: Produce | None = None
     fetch: Fetch | None = None
     frame: bytes = b""
     deadline: float = 0.0
@@ -50,8 +58,8 @@ class Asked:
 class Relay:
     """All connections, and the consumers that wait for records."""
 
-    def __init__(self, listen: int, broker: int) -> None:
-        self.listen, self.broker = listen, broker
+    def __init__(self, listen: int, broker: int, acknowledged: Acknowledged, topic: bytes) -> None:
+        self.listen, self.broker, self.acknowledged, self.topic = listen, broker, acknowledged, topic
         self.holding: set[Connection] = set()
         self.writes = 0
         self._waking = False
@@ -111,12 +119,18 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         self._let_go()
+        self._nobody_will_hear()
         if self._broker is not None:
             self._broker.abort()
+
+    def _nobody_will_hear(self) -> None:
+        if any(asked.produce is not None for asked in self._asked):
+            self._relay.acknowledged.missed()
 
     def broker_lost(self) -> None:
         """Nothing more will be answered."""
         self._let_go()
+        self._nobody_will_hear()
         if self._client is not None:
             self._client.close()
 
@@ -141,17 +155,37 @@ class Connection(asyncio.Protocol):
             return
         if self._held:
             self._answer_held()  # responses keep their order: what is asked now must not wait for records
-        for frame, begins, whole in self._requests.parts(data, _is_fetch):
-            if begins:
-                self._asked.append(self._noted(bytes(frame), whole))
+        for frame, begins, whole in self._requests.parts(data, _is_noted):
+            if begins and (asked := self._noted(bytes(frame), whole)) is not None:
+                self._asked.append(asked)
         self._broker.write(data)
 
-    def _noted(self, frame: bytes, whole: bool) -> Asked:
+    def _noted(self, frame: bytes, whole: bool) -> Asked | None:
+        """The request as it waits; None for one that gets no response."""
         _, key, _, _ = REQUEST_HEAD.unpack_from(frame)
+        if whole and key == PRODUCE:
+            return self._noted_produce(produce_of(frame, self._relay.topic))
         fetch = fetch_of(frame) if whole and key == FETCH else None
         if fetch is None:
             return Asked(key)
-        return Asked(key, fetch, frame, self._loop.time() + fetch.max_wait_ms / 1000, self._relay.writes)
+        return Asked(key, None, fetch, frame, self._loop.time() + fetch.max_wait_ms / 1000, self._relay.writes)
+
+    def _noted_produce(self, produce: Produce | None) -> Asked | None:
+        if produce is None:
+            self._relay.acknowledged.missed()
+            return Asked(PRODUCE)
+        if produce.acks == NO_RESPONSE:
+            self._relay.acknowledged.missed()
+            return None
+        if not produce.records:
+            return Asked(PRODUCE)
+        self._relay.acknowledged.asked()
+        return Asked(PRODUCE, produce)
+
+    def _taken(self, produce: Produce, response: bytes) -> None:
+        """Note how far the log reaches, before its writer hears it."""
+        first = first_offsets(response, produce.version, self._relay.topic)
+        self._relay.acknowledged.answered({p: at + produce.records[p] for p, at in first.items()})
 
     def answered(self, data: bytes) -> None:
         """Responses: look at those to a Fetch and at those that name brokers, pass the others on as they come."""
@@ -160,6 +194,8 @@ class Connection(asyncio.Protocol):
             if begins:
                 asked = self._asked.popleft()
                 if asked.key == PRODUCE:
+                    if asked.produce is not None:
+                        self._taken(asked.produce, bytes(part))
                     self._relay.produced()
                 elif whole and asked.key in NAMES_BROKERS:
                     self._client.write(moved(bytes(part), HOST, self._relay.broker, self._relay.listen))
@@ -171,7 +207,11 @@ class Connection(asyncio.Protocol):
     def _wants_whole(self, _head: bytes, length: int) -> bool:
         """Whether the response that begins is looked at."""
         asked = self._asked[0]
-        return asked.key in NAMES_BROKERS or (asked.key == FETCH and asked.fetch is not None and length < SMALL)
+        return (
+            asked.key in NAMES_BROKERS
+            or asked.produce is not None
+            or (asked.key == FETCH and asked.fetch is not None and length < SMALL)
+        )
 
     def _hold(self, asked: Asked, response: bytes) -> bool:
         """Keep an empty response back while the client may wait and has asked for nothing else."""
@@ -230,16 +270,16 @@ class _BrokerSide(asyncio.Protocol):
         self._connection.broker_is_slow(False)
 
 
-def _is_fetch(head: bytes, _length: int) -> bool:
-    key: int = REQUEST_HEAD.unpack(head)[1]
-    return key == FETCH
+def _is_noted(head: bytes, _length: int) -> bool:
+    return REQUEST_HEAD.unpack(head)[1] in NOTED
 
 
-async def _serve(listen: int, broker: int) -> None:
+async def _serve(relay: Relay) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Relay(listen, broker).run(stop)
+    relay.acknowledged.begin()
+    await relay.run(stop)
 
 
 def main() -> int:
@@ -247,13 +287,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--listen", type=int, required=True, help="port of 127.0.0.1 for clients")
     parser.add_argument("--broker", type=int, required=True, help="port of 127.0.0.1 at which the broker listens")
+    parser.add_argument("--data", type=Path, required=True, help="where the broker keeps its data")
+    parser.add_argument("--topic", required=True, help="the events log, whose reach is noted")
     arguments = parser.parse_args()
     run = asyncio.run
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: PLC0415
 
         run = uvloop.run
-    run(_serve(arguments.listen, arguments.broker))
+    acknowledged = Acknowledged(arguments.data)
+    run(_serve(Relay(arguments.listen, arguments.broker, acknowledged, arguments.topic.encode())))
     return 0
 
 

@@ -29,6 +29,10 @@ class Service:
     `ready` is asked again and again and must return fast. `stop_after`: how long it may take to end after SIGTERM before
     it gets SIGKILL. `env`: its whole environment, ours where None. `log_path`: where its output goes, chosen by the
     supervisor where None. `ports`: for people and for `tickwire sql`, by what they speak.
+
+    `mended`: asked once after it died and is ready again, before anybody reaches it; whether its clients must start anew.
+    Until then the service named `door` is kept down, and those in `leaning` are started anew where `mended` says so.
+    `stopped`: called when it has ended by itself after SIGTERM, with all that was started after it ended before.
     """
 
     name: str
@@ -40,6 +44,10 @@ class Service:
     cwd: Path | None = None
     log_path: Path | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
+    mended: Callable[[], bool] | None = None
+    stopped: Callable[[], None] | None = None
+    door: str = ""
+    leaning: Sequence[str] = ()
 
 
 class Process:
@@ -84,6 +92,10 @@ class Process:
         self.sweep()
         self._process.wait()
         return willing
+
+    def wait(self) -> None:
+        """Return when it has ended."""
+        self._process.wait()
 
     def sweep(self) -> None:
         """SIGKILL for it and for what it started; for use at its end only, while its number is nobody else's."""

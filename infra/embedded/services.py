@@ -2,26 +2,32 @@
 
 import os
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import infra
 from infra.embedded import clickhouse
-from infra.embedded.broker import broker, log_id, speaks_kafka
+from infra.embedded.broker import broker, speaks_kafka
+from infra.embedded.log_keeper import LogKeeper
 from infra.embedded.ports import HOST, free_port
 from infra.embedded.service import Service
 from infra.embedded.supervisor import Supervisor
 from infra.embedded.valkey import valkey
+from infra.kafka import create_topics
+from infra.settings import Kafka
+from schemas.topics import EVENTS
 
 KAFKA: Final = "kafka"
 RELAY: Final = "kafka-relay"
 REDIS: Final = "redis"
 CLICKHOUSE: Final = "clickhouse"
 ALL: Final = frozenset([KAFKA, REDIS, CLICKHOUSE])
+READERS: Final = ("score", "api", "news")
+"""Processes that read topics: a lost end lies behind them, and they go on from what is there."""
 
 
 @dataclass(frozen=True)
@@ -35,33 +41,48 @@ class WantedPorts:
 
 @dataclass(frozen=True)
 class Embedded:
-    """Where the embedded services listen; empty for one that was not asked for. `log_id`: the identity of Kafka's log."""
+    """Where the embedded services listen; empty for one that was not asked for.
+
+    `log_id`: the identity of Kafka's log at the start. `log_file`: where the one of now is, with those before it.
+    """
 
     kafka: str = ""
     redis_url: str = ""
     clickhouse_url: str = ""
     log_id: str = ""
+    log_file: str = ""
 
     def as_dict(self) -> dict[str, str]:
         return {
             "kafka": self.kafka, "redis_url": self.redis_url, "clickhouse_url": self.clickhouse_url, "log_id": self.log_id,
+            "log_file": self.log_file,
         }  # fmt: skip
 
 
-def start_embedded(supervisor: Supervisor, ports: WantedPorts | None = None, parts: Set[str] = ALL) -> Embedded:
+def start_embedded(
+    supervisor: Supervisor,
+    ports: WantedPorts | None = None,
+    parts: Set[str] = ALL,
+    topics: Kafka | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Embedded:
     """Start the parts under this supervisor, all at once; returns when every one answers in its own protocol.
 
     They are first in its order, so that what is started later stops before them, and the broker stops last.
-    Raises ServiceFailed.
+    `topics`: how topics are made that a crash of the broker took; its clients are let in behind that. `notice`: is told what a
+    crash took, also one before this start.
+    Raises ServiceFailed, and LogError for a log that is not what `topics` says.
     """
     wanted = ports or WantedPorts()
     directory = supervisor.directory
     services: list[Service] = []
-    kafka = redis = url = log = ""
+    kafka = redis = url = ""
+    keeper = None
     if KAFKA in parts:
         port, inner = free_port(wanted.kafka), free_port()
-        services += [broker(directory / KAFKA, inner), relay_service(port, inner)]
-        kafka, log = f"{HOST}:{port}", log_id(directory / KAFKA)
+        keeper = _keeper(directory / KAFKA, inner, topics, notice or supervisor.tell)
+        services += [_kept(broker(directory / KAFKA, inner), keeper), relay_service(port, inner, directory / KAFKA)]
+        kafka = f"{HOST}:{port}"
     if REDIS in parts:
         port = free_port(wanted.redis)
         services.append(valkey(directory / REDIS, port))
@@ -70,17 +91,34 @@ def start_embedded(supervisor: Supervisor, ports: WantedPorts | None = None, par
         port = free_port(wanted.clickhouse)
         services.append(clickhouse_service(directory / CLICKHOUSE, port))
         url = f"http://{HOST}:{port}"
+    if keeper is not None and not keeper.fresh:
+        supervisor.start(services.pop(0))
+        keeper.mended()
     supervisor.start(*services)
-    embedded = Embedded(kafka, redis, url, log)
+    log = (keeper.current().log_id, str(keeper.path)) if keeper is not None else ()
+    embedded = Embedded(kafka, redis, url, *log)
     supervisor.publish(embedded.as_dict())
     return embedded
 
 
-def relay_service(listen: int, inner: int) -> Service:
+def _keeper(data: Path, inner: int, topics: Kafka | None, notice: Callable[[str], None]) -> LogKeeper:
+    def prepare(broker: Kafka) -> None:
+        if topics is not None:
+            create_topics(topics.model_copy(update={"bootstrap": broker.bootstrap}))
+
+    return LogKeeper(data, inner, prepare, notice)
+
+
+def _kept(service: Service, keeper: LogKeeper) -> Service:
+    return replace(service, mended=keeper.mended, stopped=keeper.stopped, door=RELAY, leaning=READERS)
+
+
+def relay_service(listen: int, inner: int, data: Path) -> Service:
     """The long poll in front of the broker, as a service; clients know its port only."""
+    relay = (sys.executable, "-m", "infra.embedded.long_poll")
     return Service(
         RELAY,
-        [sys.executable, "-m", "infra.embedded.long_poll", "--listen", str(listen), "--broker", str(inner)],
+        [*relay, "--listen", str(listen), "--broker", str(inner), "--data", str(data), "--topic", EVENTS.name],
         lambda: speaks_kafka(listen),
         env=os.environ | {"PYTHONPATH": os.pathsep.join([_source(), *_path_entries()])},
         ports={KAFKA: listen},

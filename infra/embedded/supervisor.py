@@ -8,42 +8,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Self
 
 from infra.embedded.instance import Instance, RunningService, RunState, identity
 from infra.embedded.service import Process, Service, ServiceFailed, tail
+from infra.embedded.watched import DEATHS, Watched
+from schemas.errors import TickwireError
 
 LOOK_EVERY_S: Final = 0.05
 ASK_READY_EVERY_S: Final = 0.005
-DEATHS: Final = 5
 DEATHS_WITHIN_S: Final = 30.0
 FIRST_BACKOFF_S: Final = 0.1
 LONGEST_BACKOFF_S: Final = 5.0
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-Phase: TypeAlias = Literal["running", "waiting", "failed", "stopped"]
-
 log = logging.getLogger("tickwire.supervisor")
-
-
-@dataclass
-class Watched:
-    """A service and what became of it; `waiting` is the pause before it is started again."""
-
-    service: Service
-    log: Path
-    process: Process
-    phase: Phase = "running"
-    restarts: int = 0
-    restart_at: float = 0.0
-    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
 
 
 class Supervisor:
@@ -94,7 +75,7 @@ class Supervisor:
                 if watched.phase == "failed" or self._broken is not None:
                     raise self._why()
                 if watched.phase == "running" and watched.service.ready():
-                    self._tell(f"{watched.service.name} is ready after {time.monotonic() - begun:.2f} s")
+                    self.tell(f"{watched.service.name} is ready after {time.monotonic() - begun:.2f} s")
                     waiting.remove(watched)
                 elif time.monotonic() - begun > watched.service.ready_within.total_seconds():
                     raise self._late(watched)
@@ -134,10 +115,18 @@ class Supervisor:
                 return
             self._ended = True
         for watched in reversed(self._services):
+            lived = watched.process.exit_code() is None and not watched.broken
             willing = watched.process.stop()
+            if (
+                watched.service.stopped is not None
+                and lived
+                and willing
+                and watched.process.exit_code() != -signal.SIGKILL
+            ):
+                watched.service.stopped()
             watched.phase = "stopped"
             how = "stopped" if willing else f"did not stop within {watched.service.stop_after} and was killed"
-            self._tell(f"{watched.service.name} {how}")
+            self.tell(f"{watched.service.name} {how}")
         self._wake.set()
         self._watcher.join()
         self._instance.close()
@@ -207,9 +196,40 @@ class Supervisor:
             watched.restarts += 1
             watched.phase = "running"
             self._write_state()
+        elif watched.phase == "running" and watched.broken and watched.service.ready():
+            self._mend(watched)
+
+    def _mend(self, watched: Watched) -> None:
+        """It is back: let it judge what it lost, then let its clients in."""
+        assert watched.service.mended is not None
+        try:
+            anew = watched.service.mended()
+        except TickwireError as error:
+            self.tell(f"{watched.service.name} is back but not as it was: {error}")
+            watched.process.sweep()  # its death is counted, and it gets another chance
+            return
+        watched.broken = False
+        for other in self._services:
+            if anew and other.service.name in watched.service.leaning and other.phase in ("running", "waiting"):
+                self._hold(other)
+                self.tell(f"{other.service.name} is started anew on the new log")
+            if other.phase == "held":
+                other.phase, other.restart_at = "waiting", 0.0
+
+    def _hold(self, watched: Watched) -> None:
+        """Stop it at once, until what it needs is there again."""
+        if watched.phase == "running":
+            watched.process.sweep()
+            watched.process.wait()
+        watched.phase = "held"
 
     def _bury(self, watched: Watched, code: int) -> None:
         watched.process.sweep()
+        if watched.service.mended is not None:
+            watched.broken = True
+            for other in self._services:
+                if other.service.name == watched.service.door and other.phase in ("running", "waiting"):
+                    self._hold(other)
         self._try_again_later(watched, f"was killed by signal {-code}" if code < 0 else f"ended with status {code}")
 
     def _try_again_later(self, watched: Watched, how: str) -> None:
@@ -219,14 +239,14 @@ class Supervisor:
         if recent >= DEATHS:
             watched.phase = "failed"
             self._failed.set()
-            self._tell(str(self._failure(watched)))
+            self.tell(str(self._failure(watched)))
             return
         pause = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (recent - 1))
         watched.restart_at = now + pause
         watched.phase = "waiting"
-        self._tell(f"{watched.service.name} {how}; it is started again in {pause:g} s (log: {watched.log})")
+        self.tell(f"{watched.service.name} {how}; it is started again in {pause:g} s (log: {watched.log})")
 
-    def _tell(self, event: str) -> None:
+    def tell(self, event: str) -> None:
         """A listener whose terminal is gone must not keep the services from being watched and stopped."""
         try:
             self._on_event(event)
@@ -260,4 +280,4 @@ class Supervisor:
         try:
             self._instance.write(RunState(pid=os.getpid(), services=running, addresses=dict(self._addresses)))
         except OSError as error:
-            self._tell(f"what runs could not be written down: {error}")
+            self.tell(f"what runs could not be written down: {error}")

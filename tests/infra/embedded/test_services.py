@@ -13,7 +13,7 @@ import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra.embedded.broker import broker, log_id
+from infra.embedded.broker import broker
 from infra.embedded.ports import free_port
 from infra.embedded.services import (
     CLICKHOUSE,
@@ -25,7 +25,8 @@ from infra.embedded.services import (
     embedded_services,
     start_embedded,
 )
-from infra.embedded.supervisor import Supervisor, Watched
+from infra.embedded.supervisor import Supervisor
+from infra.embedded.watched import Watched
 from tests.services.processes import until
 
 pytestmark = pytest.mark.embedded
@@ -150,12 +151,6 @@ def test_they_listen_on_loopback_only(embedded: Embedded) -> None:
     listening = {line.split()[1] for line in table.splitlines() if len(line.split()) > 3 and line.split()[3] == "0A"}
     for port in ports:
         assert {address for address in listening if address.endswith(f":{port:04X}")} == {f"0100007F:{port:04X}"}
-
-
-def test_a_log_without_its_identity_gets_one_and_keeps_it(tmp_path: Path) -> None:
-    made = log_id(tmp_path / "log")
-    assert log_id(tmp_path / "log") == made
-    assert log_id(tmp_path / "other") != made
 
 
 def test_the_broker_is_given_time_to_write_what_it_holds(tmp_path: Path) -> None:
