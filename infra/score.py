@@ -1,40 +1,48 @@
 """The scoring process: puts the dataflow together and runs it until it is told to stop."""
 
-import fcntl
-import os
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import redis
 import structlog
 from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig
 
+from infra.audit import Auditor
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.composition import ShardMaker, load_model, rules, sessions, step_name
-from infra.kafka import topic_id
-from infra.kafka_log import KafkaLog, end_offsets
+from infra.drained import Drained
+from infra.kafka_log import KafkaLog
 from infra.kafka_writer import KafkaWriter
+from infra.log_identity import LogIdentity, all_logs, reader_of, spans
+from infra.log_records import LogRecords
+from infra.log_watch import LogWatch
+from infra.recovery import request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
 from infra.start import Computation, Started, Wanted, start, stoppable
+from infra.stopping import Stop, ending
 from infra.tables import ClickHouseTables, create_tables
 from infra.telemetry import Telemetry
+from infra.trade_history import ClickHouseTradeHistory
+from infra.writers import Lease
+from infra.writing import writing
 from processors.features import FEATURE_NAMES, FEATURES_ID
-from schemas.errors import LogError
+from processors.shard import ShardOutput
+from schemas.errors import RecoveryError
 from schemas.rows import SCORE_STATUS_KEY
 from schemas.tables import tables
+from streams.audit import Notes
 from streams.blocks import BlockBuffer
 from streams.bytewax_io import EventSource, LatestSink, TableSink, TopicSink
 from streams.flow import Sinks, build
 from streams.messages import MessageMaker
 from streams.newest import NewestRows
 from streams.report import Report
+from streams.revisions import Reviser
 from streams.rows import RowMaker
 
 STATUS_EVERY_S = 1.0
@@ -52,52 +60,96 @@ def run(
 ) -> None:
     """Score until SIGTERM or SIGINT; what is in flight is committed or will be replayed. `wanted`: how to start."""
     telemetry, wanted = telemetry or Telemetry(), wanted or Wanted()
-    log = KafkaLog(settings.kafka, log_identity(settings), partitions or tuple(range(settings.kafka.partitions)))
-    stop = threading.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
-    with only_one(settings.data / "recovery", group):
-        scoring = _Scoring(settings, log, telemetry, group)
-        started = start(scoring.computation(), lambda: end_offsets(settings.kafka), stoppable(wanted, stop))
-        if not wanted.live:
+    chosen = partitions or tuple(range(settings.kafka.partitions))
+    stop = Stop()
+    stop.on_signals()
+    with ending(stop), writing(settings, chosen, group, stop, telemetry) as lease:
+        logs, known = confirmed_logs(settings, telemetry)
+        asked = wanted.rebuild or request_path(settings.data, group).exists()
+        if wanted.live and not _drain(
+            settings, logs[:-1], chosen, lambda log: _Scoring(settings, log, telemetry, group, lease), stop
+        ):
             return
-        reporting = threading.Thread(target=scoring.tell, args=(stop,), daemon=True)
-        reporting.start()
-        try:
-            run_main(  # type: ignore[no-untyped-call]
-                scoring.flow(stop, started),
-                epoch_interval=settings.fold.epoch,
-                recovery_config=RecoveryConfig(str(started.path), backup_interval=timedelta(0)),
-            )
-        finally:
-            stop.set()
-            reporting.join(timeout=5)
+        lease.of_log(logs[-1].log_id)
+        scoring = _Scoring(settings, reader_of(settings.kafka, logs[-1], chosen, known), telemetry, group, lease)
+        if wanted.live:
+            Drained(settings.data / "recovery").tidy(group, logs, scoring.step)
+        with LogWatch(settings.kafka, logs[-1], lambda: stop.ask(1)) as watch:
+            _go(scoring, logs[-1], stop, replace(wanted, rebuild=asked))
+        watch.complain()
 
 
-def log_identity(settings: Settings) -> str:
-    """Which log this is: as the supervisor of an embedded broker says, else Kafka's own id of the topic."""
-    return settings.kafka.log_id or topic_id(settings.kafka)
+def _drain(
+    settings: Settings,
+    closed: Sequence[LogIdentity],
+    partitions: Sequence[int],
+    scoring: "Callable[[KafkaLog], _Scoring]",
+    stop: Stop,
+) -> bool:
+    """Fold what is left of closed logs, under their own identities; False where told to stop before that was done."""
+    drained = Drained(settings.data / "recovery")
+    for log in closed:
+        if left := drained.unfinished(log, partitions):
+            reader = reader_of(settings.kafka, log, partitions)
+            try:
+                _go(scoring(reader), log, stop, Wanted())
+            except RecoveryError as error:
+                structlog.get_logger().warning("state of a closed log is rebuilt", reason=str(error))
+                _go(scoring(reader), log, stop, Wanted(rebuild=True))
+            if stop.is_set():
+                return False
+            drained.mark(log, left)
+    return True
 
 
-@contextmanager
-def only_one(directory: Path, group: str) -> Iterator[None]:
-    """One writer a group: a second process refuses to start."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (directory / f"{group}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LogError(
-                f"{lock.name} is held by another scoring process: two writers of one partition would race; "
-                "stop the other one, or give this one other partitions and another --group"
-            ) from error
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+def _go(scoring: "_Scoring", log: LogIdentity, stop: Stop, wanted: Wanted) -> None:
+    """Run the flow until it is told to stop or its log, a closed one, has been folded to its end."""
+    kafka = scoring.settings.kafka
+    started = start(scoring.computation(), lambda: spans(kafka, log), stoppable(wanted, stop))
+    if not wanted.live:
+        return
+    over = threading.Event()
+    reporting = threading.Thread(target=scoring.tell, args=(over,), daemon=True)
+    reporting.start()
+    try:
+        flow = scoring.flow(stop, started)
+        threading.Thread(target=scoring.auditor.run, args=(over,), name="audit", daemon=True).start()
+        run_main(  # type: ignore[no-untyped-call]
+            flow,
+            epoch_interval=scoring.settings.fold.epoch,
+            recovery_config=RecoveryConfig(str(started.path), backup_interval=timedelta(0)),
+        )
+    finally:
+        over.set()
+        reporting.join(timeout=5)
+
+
+def confirmed_logs(settings: Settings, telemetry: Telemetry) -> tuple[Sequence[LogIdentity], Mapping[int, int]]:
+    """The logs to fold, the last of which goes on, and how far our history holds that one; before anything is written.
+
+    `LogError` where the broker's log is not the one that our history was written from.
+    """
+    logs = all_logs(settings.kafka)
+    clickhouse = settings.clickhouse
+    database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
+    try:
+        create_tables(database, clickhouse.database, FEATURE_NAMES)
+        records = LogRecords(database, clickhouse.database, settings.data / "recovery")
+        records.create()
+        if settings.kafka.log_file is None:
+            records.confirm(logs[-1])
+        else:
+            records.keep(logs)
+        telemetry.gauge("tickwire_log_lost_records", sum(sum(log.lost.values()) for log in logs))
+        names = [table.name for table in tables(FEATURE_NAMES)]
+        return logs, records.reached(names, logs[-1].log_id)
+    finally:
+        database.close()
 
 
 class _Scoring:
-    def __init__(self, settings: Settings, log: KafkaLog, telemetry: Telemetry, group: str) -> None:
+    def __init__(self, settings: Settings, log: KafkaLog, telemetry: Telemetry, group: str, lease: Lease) -> None:
+        self.lease = lease
         self.settings, self.log, self.telemetry, self.group = settings, log, telemetry, group
         self.clock = WallClock()
         self.fold_rules = rules(settings.fold)
@@ -110,6 +162,7 @@ class _Scoring:
         self.messages = MessageMaker(*common, kinds, self.fold_rules.label.horizon_ns)
         self.rows = RowMaker(*common, onnx_id, kinds, self.fold_rules.label.horizon_ns)
         self.redis = settings.redis.url.get_secret_value()
+        self.notes = Notes()
         self.report = Report(
             group, log.log_id, log.partitions, {"online": self.make(0).learner.id, "onnx": onnx_id},
             self.onnx.provider if self.onnx else "", FEATURES_ID, telemetry, self.clock,
@@ -119,10 +172,23 @@ class _Scoring:
             features_id=FEATURES_ID, step=self.step,
         )  # fmt: skip
 
+    def noticed(self, output: ShardOutput) -> None:
+        """What a stretch made, for the metrics and for the auditor."""
+        self.report.note(output)
+        self.notes.note(output)
+
     def computation(self) -> Computation:
         """What this process folds, for whoever rebuilds its state."""
         return Computation(
-            self.settings, self.log, self.group, self.step, self.make, self.rows, self.messages, self.telemetry
+            self.settings,
+            self.log,
+            self.group,
+            self.step,
+            self.make,
+            self.rows,
+            self.messages,
+            self.telemetry,
+            self.lease,
         )
 
     def flow(self, stop: threading.Event, started: Started):  # type: ignore[no-untyped-def]
@@ -134,20 +200,34 @@ class _Scoring:
             compression=clickhouse.compression,
         )
         create_tables(database, clickhouse.database, FEATURE_NAMES)
-        store = ClickHouseTables(database, clickhouse.database, self.log.log_id)
+        store = ClickHouseTables(
+            database, clickhouse.database, self.log.log_id, writer=self.lease, meter=self.telemetry
+        )
         names = [table.name for table in tables(FEATURE_NAMES)]
         buffer = BlockBuffer(store, self.rows, names, self.telemetry)
+        self.auditor = Auditor(
+            database,
+            clickhouse.database,
+            self.log.log_id,
+            self.notes,
+            buffer.stored,
+            self.telemetry,
+            self.settings.audit,
+        )
         ttl_s = self.settings.redis.ttl.total_seconds()
-        newest = NewestRows(LatestStore(self.redis, ttl_s=ttl_s, timeout_s=1, group=self.group), self.telemetry)
+        latest = LatestStore(self.redis, ttl_s=ttl_s, timeout_s=1, group=self.group, writer=self.lease)
+        newest = NewestRows(latest, self.telemetry)
         newest.remember(self.log.log_id, self.log.partitions)
         partitions = list(self.log.partitions)
         sinks = Sinks(
-            TopicSink(partitions, KafkaWriter(self.settings.kafka), self.messages, self.telemetry),
-            LatestSink(partitions, newest, self.messages, self.report.note, self.telemetry),
+            TopicSink(partitions, KafkaWriter(self.settings.kafka, self.lease.wait), self.messages, self.telemetry),
+            LatestSink(partitions, newest, self.messages, self.noticed, self.telemetry),
             TableSink(partitions, buffer),
         )
         source = EventSource(started.log, self.clock, stop.is_set, newest.tend, self.telemetry)
-        return build(source, started.make, sinks, self.step, self.telemetry)
+        history = ClickHouseTradeHistory(database, clickhouse.database, self.log.log_id)
+        revise = Reviser(self.fold_rules.bars, history, buffer.stored, self.telemetry)
+        return build(source, started.make, sinks, self.step, self.telemetry, revise)
 
     def tell(self, stop: threading.Event) -> None:
         """Write the status until told to stop; readiness sees its absence when Redis cannot be reached."""

@@ -101,6 +101,17 @@ class Fold(Section):
     """How long a writer elsewhere may be silent before its partitions are taken over."""
 
 
+class Audit(Section):
+    """How the scoring process checks what it has stored."""
+
+    every: Duration = timedelta(seconds=15)
+    """How often rows are counted."""
+    recent: Duration = timedelta(minutes=10)
+    """Rows of so long ago are counted each time."""
+    horizon: Duration = timedelta(hours=6)
+    """Older ones in turn, until they are this old; `tickwire verify` looks at everything."""
+
+
 class Models(Section):
     """Where models live and what runs them."""
 
@@ -151,6 +162,7 @@ class Settings(Section):
     clickhouse: ClickHouse = ClickHouse()
     redis: Redis = Redis()
     fold: Fold = Fold()
+    audit: Audit = Audit()
     models: Models = Models()
     api: Api = Api()
     source: Source = Source()

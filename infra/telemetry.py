@@ -63,6 +63,7 @@ STAGES: Final = frozenset(
 )  # fmt: skip
 WAITS: Final = frozenset({"unavailable", "disk_full", "busy"})
 RENEWALS: Final = frozenset({"renewed", "failed"})
+AUDITED: Final = frozenset({"features", "predictions", "events", "dead_letters"})
 CHANNELS: Final = frozenset({"predictions", "bars", "outcomes"})
 
 METRICS: Final[Mapping[str, Metric]] = {
@@ -81,6 +82,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_score_predictions_total": _counter("Predictions published"),
     "tickwire_score_outcomes_total": _counter("Predictions whose horizon has passed"),
     "tickwire_score_bars_total": _counter("Bars issued, revisions included"),
+    "tickwire_score_revisions_total": _counter("Bars issued again", reason=ANY),
     "tickwire_score_stage_seconds": _histogram("Time one micro-batch spent in a stage", stage=STAGES),
     "tickwire_score_event_to_published_seconds": _histogram("From ts_ingest of an event to its published prediction"),
     "tickwire_score_batch_events": _gauge("Events in the newest micro-batch", partition=ANY),
@@ -88,6 +90,12 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_score_symbols": _gauge("Symbols whose state is held", partition=ANY),
     "tickwire_score_last_event_timestamp_seconds": _gauge("Newest event time folded", partition=ANY),
     "tickwire_score_ledger_mismatch_records": _gauge("Records in the log minus those in the ledger", partition=ANY),
+    "tickwire_source_heartbeats_total": _counter("Heartbeats of a venue that were folded", venue=ANY),
+    "tickwire_source_up": _gauge("1 while the newest heartbeat of a venue says that its feed is up", venue=ANY),
+    "tickwire_audit_missing_rows": _gauge("Rows that ClickHouse should hold and does not", table=AUDITED),
+    "tickwire_audit_extra_rows": _gauge("Rows that ClickHouse holds more than once, or of nothing", table=AUDITED),
+    "tickwire_audit_checked_timestamp_seconds": _gauge("When the auditor last counted"),
+    "tickwire_audit_failures_total": _counter("Rounds of the auditor that ClickHouse did not answer"),
     "tickwire_log_lost_records": _gauge("Acknowledged records that crashes of the embedded broker took, of all logs known"),
     "tickwire_model_score_seconds": _histogram("Time of one call of a model", model=ANY),
     "tickwire_model_quarantined_total": _counter("Times a model gave scores that are not finite", model=ANY),

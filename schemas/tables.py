@@ -24,6 +24,8 @@ CODECS: Final[Mapping[str, str]] = {
     "src_offset": "Delta, ZSTD(1)",
     "seq": "Delta, ZSTD(1)",
 }
+BY_OFFSET: Final = "INDEX by_offset src_offset TYPE minmax GRANULARITY 1"
+"""Rows of a stretch of the log are found without reading the others: auditor, verify and replay ask for nothing else."""
 DEDUPLICATION_WINDOW: Final = 10_000
 
 
@@ -50,7 +52,7 @@ class Table:
             for name, type_ in self.types.items()
         )
         return (
-            f"CREATE TABLE IF NOT EXISTS `{database}`.`{self.name}` (\n  {lines}\n) "
+            f"CREATE TABLE IF NOT EXISTS `{database}`.`{self.name}` (\n  {lines},\n  {BY_OFFSET}\n) "
             f"ENGINE = ReplacingMergeTree({self.version})\n"
             f"PARTITION BY toDate(ts_broker)\nORDER BY ({', '.join(self.order_by)})\n"
             f"SETTINGS non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}"
@@ -163,13 +165,3 @@ def tables(feature_names: Sequence[str]) -> tuple[Table, ...]:
         TRADES, QUOTES, NEWS_SIGNALS, CORRECTIONS, features_table(feature_names), PREDICTIONS, OUTCOMES, BARS, LEDGER,
         MARKS, DEAD_LETTERS,
     )  # fmt: skip
-
-
-def views(database: str) -> Mapping[str, str]:
-    """Name of every view to its `CREATE VIEW IF NOT EXISTS`."""
-    return {
-        "bars_latest": (
-            f"CREATE VIEW IF NOT EXISTS `{database}`.bars_latest AS SELECT * FROM `{database}`.bars FINAL "  # noqa: S608
-            "ORDER BY symbol, kind, start, rev DESC LIMIT 1 BY symbol, kind, start"
-        )
-    }

@@ -56,9 +56,13 @@ class Report:
             self.meter.observe("tickwire_score_event_to_published_seconds", max(0.0, waited / 1e9))
             newest = int(output.batch.now.max()) / 1e9
             self.meter.gauge("tickwire_score_last_event_timestamp_seconds", newest, partition=str(output.partition))
-        for i in np.flatnonzero(output.events.kind == HEARTBEAT)[-4:].tolist():
+        beats = np.flatnonzero(output.events.kind == HEARTBEAT)
+        for number, count in zip(*np.unique(output.events.venue[beats], return_counts=True), strict=True):
+            self.meter.count("tickwire_source_heartbeats_total", int(count), venue=output.venues[number])
+        for i in beats[-4:].tolist():
             venue, up = output.venues[output.events.venue[i]], bool(output.events.up[i])
             at = int(output.events.ts_event[i])
+            self.meter.gauge("tickwire_source_up", float(up), venue=venue)
             self.feeds[venue] = FeedState(venue=venue, ts_event=at, state="up" if up else "down")
 
     def status(self, lag: Mapping[int, int]) -> ScoreStatus:

@@ -1,0 +1,147 @@
+"""The auditor of a scoring process: counts, again and again, what ClickHouse holds of what the fold has counted.
+
+Every `every`: the rows of the last minutes (`recent`) are counted, and those of a part of the last hours, so that a row that is
+lost, doubled or deleted is told within a minute while it is young, and within some minutes while it is older.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from infra.clickhouse import Database
+from infra.settings import Audit
+from processors.ledger import DOORS
+from schemas.errors import BackendError
+from streams.audit import TABLES_OF, Checkpoint, Difference, Notes, Stretch, compared, skipped, stretches
+from streams.ports import Meter
+
+OLD_AT_ONCE: Final = 40
+"""Older stretches that are counted again in one round."""
+
+
+@dataclass
+class _Partition:
+    """What is audited of one partition, oldest first; `moments` are of the monotonic clock."""
+
+    checkpoints: deque[Checkpoint] = field(default_factory=deque)
+    moments: deque[float] = field(default_factory=deque)
+    found: dict[int, Mapping[str, Difference]] = field(default_factory=dict)
+    """By first offset of a stretch."""
+    turn: int = 0
+
+    def add(self, checkpoint: Checkpoint, moment: float) -> None:
+        if not self.checkpoints or checkpoint.offset > self.checkpoints[-1].offset:
+            self.checkpoints.append(checkpoint)
+            self.moments.append(moment)
+
+    def forget(self, before: float) -> None:
+        while len(self.moments) > 2 and self.moments[1] < before:
+            self.moments.popleft()
+            self.found.pop(self.checkpoints.popleft().offset, None)
+
+    def due(self, recent_after: float) -> list[list[Stretch]]:
+        """Runs of stretches to be counted now: the recent ones, and the next of the older ones."""
+        every = stretches(list(self.checkpoints))
+        old = sum(moment < recent_after for moment in list(self.moments)[1:])
+        self.turn = self.turn if self.turn < old else 0
+        again, self.turn = every[self.turn : min(old, self.turn + OLD_AT_ONCE)], self.turn + OLD_AT_ONCE
+        return [run for run in (again, every[old:]) if run]
+
+
+class Auditor:
+    """Rounds on a thread of its own. `stored`: the offset up to which every row of a partition is in ClickHouse for certain."""
+
+    def __init__(
+        self, database: Database, name: str, log_id: str, notes: Notes, stored: Callable[[int], int], meter: Meter,
+        settings: Audit,
+    ) -> None:  # fmt: skip
+        self._database, self._name, self._log_id = database, name, log_id
+        self._notes, self._stored, self._meter = notes, stored, meter
+        self._every_s = settings.every.total_seconds()
+        self._recent_s, self._horizon_s = settings.recent.total_seconds(), settings.horizon.total_seconds()
+        self._partitions: dict[int, _Partition] = {}
+        self._began: dict[int, int] = {}
+        self._waiting: dict[int, Checkpoint] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Audit until told to stop; a round that ClickHouse does not answer is told and left out."""
+        remembered = False
+        while not stop.wait(self._every_s):
+            try:
+                remembered = remembered or self._remember()
+                self.round(time.monotonic())
+                self._meter.gauge("tickwire_audit_checked_timestamp_seconds", time.time())
+            except BackendError as error:
+                self._meter.count("tickwire_audit_failures_total")
+                structlog.get_logger().warning("nothing was audited", reason=str(error))
+
+    def round(self, now: float) -> None:
+        """Take the newest counts, count what is due, tell."""
+        for number, newest in list(self._notes.newest.items()):
+            audited = self._partitions.setdefault(number, _Partition())
+            waiting = self._waiting.setdefault(number, newest)
+            if self._stored(number) >= waiting.offset - 1:
+                audited.add(waiting, now)
+                self._waiting[number] = newest
+            audited.forget(now - self._horizon_s)
+            for run in audited.due(now - self._recent_s):
+                audited.found |= self._counted(number, run)
+            self._tell_skipped(number, newest)
+        self._tell()
+
+    def _remember(self) -> bool:
+        """Counts of the last hours from the ledger, so that a restart forgets nothing."""
+        found = self._database.rows(
+            f"SELECT src_partition, src_offset, first_offset, {', '.join(DOORS)} FROM `{self._name}`.ledger FINAL "  # noqa: S608
+            "WHERE log_id = {log_id:String} AND ts_broker > now64(3) - INTERVAL {horizon:UInt32} SECOND "
+            "ORDER BY src_partition, src_offset",
+            {"log_id": self._log_id, "horizon": round(self._horizon_s)},
+        )
+        now = time.monotonic()
+        for number, offset, first, *counts in found.rows:
+            self._began[int(number)] = int(first)
+            self._partitions.setdefault(int(number), _Partition()).add(Checkpoint(int(offset), tuple(counts)), now)
+        return True
+
+    def _counted(self, number: int, run: Sequence[Stretch]) -> dict[int, Mapping[str, Difference]]:
+        """Each stretch's rows against what must be there."""
+        edges = [stretch.first for stretch in run]
+        each = " UNION ALL ".join(
+            f"SELECT '{group}' AS held, roundDown(src_offset, {{edges:Array(Int64)}}) AS first, count() AS n "  # noqa: S608
+            f"FROM `{self._name}`.`{table}` WHERE log_id = {{log_id:String}} AND src_partition = {{partition:UInt16}} "
+            "AND src_offset >= {low:Int64} AND src_offset < {high:Int64} GROUP BY first"
+            for group, tables in TABLES_OF.items()
+            for table in tables
+        )
+        rows = self._database.rows(
+            f"SELECT held, first, sum(n) FROM ({each}) GROUP BY held, first",  # noqa: S608
+            {"edges": edges, "log_id": self._log_id, "partition": number, "low": run[0].first, "high": run[-1].end},
+        ).rows
+        found: dict[int, dict[str, int]] = {first: {} for first in edges}
+        for group, first, n in rows:
+            found[int(first)][str(group)] = int(n)
+        return {stretch.first: compared(stretch, found[stretch.first]) for stretch in run}
+
+    def _tell_skipped(self, number: int, newest: Checkpoint) -> None:
+        began = self._notes.began.get(number, self._began.get(number))
+        if began is not None:
+            gap = skipped(began, newest)
+            self._meter.gauge("tickwire_score_ledger_mismatch_records", gap, partition=str(number))
+
+    def _tell(self) -> None:
+        for group in TABLES_OF:
+            total = Difference()
+            for audited in self._partitions.values():
+                total = sum((found[group] for found in audited.found.values()), total)
+            self._meter.gauge("tickwire_audit_missing_rows", total.missing, table=group)
+            self._meter.gauge("tickwire_audit_extra_rows", total.extra, table=group)
+            if total != Difference():
+                structlog.get_logger().error(
+                    "rows do not add up", table=group, missing=total.missing, extra=total.extra, log_id=self._log_id,
+                    todo="`tickwire verify` tells which",
+                )  # fmt: skip
