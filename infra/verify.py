@@ -84,10 +84,13 @@ class _Verifying:
 
     def go(self) -> Verdict:
         """Everything, partition by partition."""
+        feed = None if self.request.capture is None else FeedCheck(self.log.log_id, self.verdict)
         try:
             plans, newest = self._plans()
             parts = self._parts(newest)
-            feed = self._feed()
+            if feed and self.request.capture:
+                with self.request.capture.open("rb") as lines:
+                    feed.read(lines)
             done, total = 0, sum(max(0, plan.end - plan.first) for plan in plans)
 
             def on_progress(records: int) -> None:
@@ -100,6 +103,8 @@ class _Verifying:
                 verification.check(plan)
             self._check_view()
         finally:
+            if feed:
+                feed.close()
             self.database.close()
             self.redis.close()
         return self.verdict
@@ -185,14 +190,6 @@ class _Verifying:
         )
         evicted = int(info.get("evicted_keys", 0)) > 0
         return NewestRead({symbol: row for symbol, row in found.items() if row}, now_ms if evicted else kept_since)
-
-    def _feed(self) -> FeedCheck | None:
-        if self.request.capture is None:
-            return None
-        feed = FeedCheck(self.log.log_id, self.verdict)
-        with self.request.capture.open("rb") as lines:
-            feed.read(lines)
-        return feed
 
     def _check_view(self) -> None:
         for symbol, kind, start, times, shown, newest in self.served.not_newest():

@@ -88,6 +88,12 @@ class FeedCheck:
         compared = compare(TABLE, rows, found, unknown=unknown)
         self.verdict.take(TABLE, partition, compared, frozenset(), runs.why)
 
+    def close(self) -> None:
+        """Throw away what was kept on disk."""
+        self._records.clear()
+        for file in self._files.values():
+            file.close()
+
     def _hear(self, message: _Message) -> None:
         stream = (message.channel, message.symbol)
         if message.type == "welcome":
@@ -125,7 +131,7 @@ class FeedCheck:
 
     def _flush(self, partition: int) -> None:
         if partition not in self._files:
-            self._files[partition] = tempfile.TemporaryFile()  # noqa: SIM115 (gone with this object)
+            self._files[partition] = tempfile.TemporaryFile()  # noqa: SIM115 (close closes it)
         self._files[partition].write(np.array(self._waiting.pop(partition), RECORD).tobytes())
 
     def _between(self, partition: int, first: int, end: int) -> Mapping[str, Column]:

@@ -10,6 +10,7 @@ import numpy as np
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.scoring import Model
 from processors.shard import FoldRules, Shard
+from schemas.errors import InputError
 from schemas.rows import Latest
 from schemas.tables import tables
 from schemas.topics import EVENTS
@@ -120,8 +121,12 @@ class History:
 
     def serve(self) -> "History":
         """Fold in polls of any size, as the live flow does."""
+        return self.serve_until(self.records)
+
+    def serve_until(self, end: int) -> "History":
+        """The same, for the polls that begin before a record."""
         shard, reader = make(0), self.log.open(0, 0)
-        while (poll := reader.poll(1_000)) is not None:
+        while (poll := reader.poll(1_000)) is not None and poll.offsets[0] < end:
             for piece, onnx_id in self._by_model(poll):
                 shard.scoring.onnx = self.models.get(onnx_id)
                 output = shard.advance(decode(piece))
@@ -148,14 +153,26 @@ class History:
         )  # fmt: skip
         return replace(parts, **changes)
 
-    def verify(self, *, begin: int = 0, end: int | None = None, feed: Sequence[bytes] = (), **changes: Any) -> Verdict:
+    def verify(
+        self, *, begin: int = 0, end: int | None = None, position: int | None = None, feed: Sequence[bytes] = (),
+        **changes: Any,
+    ) -> Verdict:  # fmt: skip
         """What a verification finds."""
         verdict = Verdict(LOG)
         check = FeedCheck(LOG, verdict) if feed else None
         if check:
-            check.read(feed)
+            try:
+                check.read(feed)
+            except InputError:
+                check.close()
+                raise
         last = self.records if end is None else end
-        Verification(self.parts(**changes), verdict, check).check(Plan(0, 0, 0, begin, last, last))
+        try:
+            plan = Plan(0, 0, 0, begin, last, last if position is None else position)
+            Verification(self.parts(**changes), verdict, check).check(plan)
+        finally:
+            if check:
+                check.close()
         return verdict
 
 
