@@ -16,14 +16,14 @@ from infra.said import said
 from infra.seeds import header_of, write_seed
 from infra.settings import Kafka
 from processors.columns import LogStretch
-from processors.shard import Shard
+from processors.shard import Shard, ShardOutput
 from schemas.errors import LogError
 from schemas.rows import Latest
 from streams.blocks import BlockBuffer
 from streams.decode import decode
 from streams.messages import MessageMaker
 from streams.ports import MessageWriter, TableStore
-from streams.refold import Door, NewestOnly, Refolded, Unsaid, refold
+from streams.refold import Door, NewestOnly, Refolded, Unsaid, refold, through
 
 BLOCK: Final = 65_536
 PATIENCE_S: Final = 20.0
@@ -50,8 +50,8 @@ class Outlets:
     writer: MessageWriter
     messages: MessageMaker
     latest: Callable[[Sequence[Latest]], object]
-    revise: Callable[[int], Door] | None = None
-    """The door of a partition that comes before all others."""
+    revise: Callable[[ShardOutput], ShardOutput] = lambda output: output
+    """As of `streams.flow.build`."""
 
 
 @dataclass(slots=True)
@@ -127,7 +127,8 @@ class Rebuild:
     ) -> Refolded:
         newest = NewestOnly(self.outlets.messages)
         stretches = self._stretches(span, report)
-        folded = refold(self.make(span.partition), span.first, stretches, [*doors, newest], count)
+        door = through(self.outlets.revise, [*doors, newest])
+        folded = refold(self.make(span.partition), span.first, stretches, door, count)
         self.outlets.writer.flush()
         self.outlets.buffer.flush()
         self.outlets.latest(list(newest.rows.values()))

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -156,6 +156,19 @@ class RecoveryStore:
             for key, raw in database.execute(NEWEST, (f"scoring.advance\\_{self.step}%",)):
                 if raw is not None:
                     yield key, raw
+
+
+@contextmanager
+def naming_failures(path: Path) -> Iterator[None]:
+    """Say what became of the disk under the store, where Bytewax ends with SQLite's words alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "SqliteFailure" not in str(error):
+            raise
+        found = "a full disk" if "DiskFull" in str(error) else "a disk that fails"
+        todo = "nothing is lost: make room, or mend the disk, and start again"
+        raise RecoveryError(path, f"{found} ({error})", todo) from error
 
 
 def request_path(data: Path, group: str = "0") -> Path:

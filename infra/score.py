@@ -20,7 +20,7 @@ from infra.kafka_writer import KafkaWriter
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
 from infra.log_records import LogRecords
 from infra.log_watch import LogWatch
-from infra.recovery import request_path
+from infra.recovery import naming_failures, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
 from infra.start import Computation, Started, Wanted, start, stoppable
@@ -114,11 +114,12 @@ def _go(scoring: "_Scoring", log: LogIdentity, stop: Stop, wanted: Wanted) -> No
     try:
         flow = scoring.flow(stop, started)
         threading.Thread(target=scoring.auditor.run, args=(over,), name="audit", daemon=True).start()
-        run_main(  # type: ignore[no-untyped-call]
-            flow,
-            epoch_interval=scoring.settings.fold.epoch,
-            recovery_config=RecoveryConfig(str(started.path), backup_interval=timedelta(0)),
-        )
+        with naming_failures(started.path):
+            run_main(  # type: ignore[no-untyped-call]
+                flow,
+                epoch_interval=scoring.settings.fold.epoch,
+                recovery_config=RecoveryConfig(str(started.path), backup_interval=timedelta(0)),
+            )
     finally:
         over.set()
         reporting.join(timeout=5)

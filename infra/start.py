@@ -20,6 +20,7 @@ from infra.recovery import RecoveryStore, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
 from infra.tables import ClickHouseTables, create_tables
+from infra.writers import Lease
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import StoreUnavailable
 from schemas.rows import Latest
@@ -44,6 +45,7 @@ class Computation:
     rows: RowMaker
     messages: MessageMaker
     meter: Meter
+    writer: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +166,13 @@ def _rebuild(
 ) -> RebuildReport:
     settings, log_id = computation.settings, computation.log.log_id
     name = settings.clickhouse.database
-    stored = ClickHouseTables(database, name, log_id)
+    stored = ClickHouseTables(database, name, log_id, writer=computation.writer, meter=computation.meter)
     names = [table.name for table in tables(FEATURE_NAMES)]
     buffer = BlockBuffer(stored, computation.rows, names, computation.meter)
-    latest = LatestStore(settings.redis.url.get_secret_value(), ttl_s=settings.redis.ttl.total_seconds())
-    outlets = Outlets(stored, buffer, KafkaWriter(settings.kafka), computation.messages, _where_there_is_redis(latest))
+    ttl_s, writer = settings.redis.ttl.total_seconds(), computation.writer
+    latest = LatestStore(settings.redis.url.get_secret_value(), ttl_s=ttl_s, writer=writer)
+    topics = KafkaWriter(settings.kafka, writer.wait)
+    outlets = Outlets(stored, buffer, topics, computation.messages, _where_there_is_redis(latest))
     rebuild = Rebuild(
         computation.log, settings.kafka, ClickHouseArchive(database, name, log_id), store, computation.make, outlets,
         wanted.accept_loss,

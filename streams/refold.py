@@ -37,17 +37,26 @@ class Refolded:
     snapshot: bytes
 
 
+def through(revise: Callable[[ShardOutput], ShardOutput], doors: Sequence[Door]) -> Door:
+    """One door: what `revise` makes of an output goes through the others in turn."""
+
+    def door(output: ShardOutput) -> None:
+        revised = revise(output)
+        for each in doors:
+            each(revised)
+
+    return door
+
+
 def refold(
-    shard: Shard, first: int, stretches: Iterable[LogStretch], doors: Sequence[Door], tell: Callable[[int], None]
+    shard: Shard, first: int, stretches: Iterable[LogStretch], door: Door, tell: Callable[[int], None]
 ) -> Refolded:
-    """Fold the stretches; each output goes through every door in turn. `tell`: records of each stretch, once it is done."""
+    """Fold the stretches; every output goes through the door. `tell`: records of each stretch, once it is done."""
     after, records = first, 0
     for stretch in stretches:
         offsets = [*stretch.offsets[-1:].tolist(), *(letter.offset for letter in stretch.rejected[-1:])]
         n = len(stretch.events) + len(stretch.rejected)
-        output = shard.advance(stretch)
-        for door in doors:
-            door(output)
+        door(shard.advance(stretch))
         after, records = max([after, *(offset + 1 for offset in offsets)]), records + n
         tell(n)
     return Refolded(shard.partition, first, after, records, shard.snapshot())

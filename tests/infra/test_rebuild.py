@@ -1,17 +1,23 @@
 """`tickwire rebuild`: the state is folded again, from the topic and from ClickHouse, and nothing is said twice."""
 
+import pickle
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from infra.embedded.services import Embedded
+from infra.recovery import PART
+from processors.snapshot import decode_snapshot, encode_snapshot
 from schemas.topics import BARS, OUTCOMES, PREDICTIONS
 from tests.logs import START, market
+from tests.services.apache_kafka import ApacheKafka
 from tests.services.scoring import Scoring, bars_of, folded, scoring, served
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(280)]
@@ -58,20 +64,61 @@ def test_what_follows_a_rebuild_is_what_an_undisturbed_process_says(deployment: 
     assert_served_is(deployment, outputs)
 
 
-def test_what_the_topic_no_longer_has_comes_from_clickhouse(deployment: Scoring) -> None:
+def assert_comes_from_clickhouse(deployment: Scoring) -> None:
     scored(deployment)
-    more = later(2_000)
-    deployment.write(more)
-    outputs = deployment.oracle()  # while the topic has all of it
-    deployment.forget_topic(keep=2_050)
+    deployment.write(later(1_000))
+    polls = deployment.polls()
+    deployment.forget_topic(keep=1_050)
     shutil.rmtree(deployment.recovery)
     report = deployment.rebuilt()
     assert report["archived"] > N // 2
-    assert report["records"] == sum(len(o.stretch.events) + len(o.stretch.rejected) for o in outputs)
+    assert report["records"] == sum(len(poll.offsets) for poll in polls)
     assert report["lost"] == []
+    deployment.write(market(1_000, seed=9, start=START + 900 * 10**9))
+    outputs = deployment.oracle(deployment.polls(polls))
     with deployment.running():
         deployment.until_folded(outputs)
     assert_served_is(deployment, outputs)
+
+
+def test_what_the_topic_no_longer_has_comes_from_clickhouse(deployment: Scoring) -> None:
+    assert_comes_from_clickhouse(deployment)
+
+
+@pytest.mark.kafka
+def test_on_apache_kafka_too(embedded: Embedded, apache_kafka: ApacheKafka, tmp_path: Path) -> None:
+    services = embedded.as_dict() | {"kafka": apache_kafka.bootstrap}
+    with scoring(services, tmp_path / "data", market(N)) as deployment:
+        assert_comes_from_clickhouse(deployment)
+
+
+def test_a_torn_state_of_river_is_refused_by_name_and_a_rebuild_reaches_equal_predictions(deployment: Scoring) -> None:
+    scored(deployment)
+    part = deployment.recovery / PART
+    tear_learners(part)
+    refused = deployment.command("score")
+    assert refused.returncode == 1
+    assert f"{part}, partition 0000" in refused.stderr
+    assert "torn or altered" in refused.stderr
+    deployment.rebuilt()
+    deployment.write(later(2_000))
+    outputs = deployment.oracle()
+    with deployment.running():
+        deployment.until_folded(outputs)
+    assert max(output.scores.steps.max(initial=0) for output in outputs) > 0
+    assert_served_is(deployment, outputs)
+
+
+def tear_learners(part: Path) -> None:
+    """Cut the state of River short in every snapshot."""
+    with closing(sqlite3.connect(part)) as database, database:
+        for row, raw in database.execute(
+            "SELECT rowid, ser_change FROM snaps WHERE step_id LIKE '%advance%'"
+        ).fetchall():
+            remembered = decode_snapshot(pickle.loads(raw))
+            remembered.learner = remembered.learner[:-9]
+            torn = pickle.dumps(encode_snapshot(remembered))
+            database.execute("UPDATE snaps SET ser_change = ? WHERE rowid = ?", (torn, row))
 
 
 def test_a_row_that_is_missing_where_the_topic_has_nothing_is_told_and_refused(deployment: Scoring) -> None:
@@ -131,8 +178,8 @@ def test_it_is_refused_while_the_scoring_process_runs(deployment: Scoring) -> No
     with deployment.running():
         deployment.until_folded(outputs)
         refused = deployment.command("rebuild", "--no-live")
-    assert refused.returncode != 0
-    assert "another scoring process" in refused.stderr
+    assert refused.returncode == 75
+    assert "two writers of one partition would race" in refused.stderr
 
 
 def test_after_a_rebuild_a_kill_goes_on_from_what_bytewax_had_and_from_the_seed_elsewhere(deployment: Scoring) -> None:

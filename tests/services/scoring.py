@@ -26,7 +26,7 @@ from processors.features import FEATURE_NAMES
 from processors.shard import ShardOutput
 from schemas.events import Event
 from schemas.topics import EVENTS, Topic
-from streams.decode import decode
+from streams.decode import Poll, decode
 from tests.services.flows import fresh_topics
 from tests.services.processes import until
 
@@ -130,18 +130,26 @@ class Scoring:
             )
         return bool(made.rows[0][0])
 
-    def oracle(self, onnx: Any = None, **changed: Any) -> list[ShardOutput]:
-        """The fold of all that is on the log now, in this process, without any state kept in between."""
-        make = ShardMaker(rules(Fold(calendars={}, **changed)), sessions(Fold(calendars={})), onnx)
-        log, outputs = KafkaLog(self.kafka, self.kafka.log_id, list(range(self.kafka.partitions))), []
+    def polls(self, behind: Sequence[Poll] = ()) -> list[Poll]:
+        """What is on the log now, behind what was read before."""
+        read = {poll.partition: poll.offsets[-1] + 1 for poll in behind}
+        log = KafkaLog(self.kafka, self.kafka.log_id, list(range(self.kafka.partitions)))
+        found = list(behind)
         for partition, (low, high) in end_offsets(self.kafka).items():
-            shard, reader, at = make(partition), log.open(partition, low), low
+            at = read.get(partition, low)
+            reader = log.open(partition, at)
             while at < high:
                 if (poll := reader.poll(1000)) is not None:
-                    outputs.append(shard.advance(decode(poll)))
+                    found.append(poll)
                     at = poll.offsets[-1] + 1
             reader.close()
-        return outputs
+        return found
+
+    def oracle(self, polls: Sequence[Poll] | None = None, **changed: Any) -> list[ShardOutput]:
+        """The fold of all that is on the log now, in this process, without any state kept in between."""
+        make = ShardMaker(rules(Fold(calendars={}, **changed)), sessions(Fold(calendars={})), None)
+        shards = {partition: make(partition) for partition in range(self.kafka.partitions)}
+        return [shards[poll.partition].advance(decode(poll)) for poll in (self.polls() if polls is None else polls)]
 
     def forget_topic(self, keep: int) -> None:
         """Let retention pass: only the last `keep` records of every partition stay on the topic."""
