@@ -18,7 +18,7 @@ from infra.drained import Drained
 from infra.kafka_log import KafkaLog
 from infra.kafka_writer import KafkaWriter
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
-from infra.log_records import LogRecords
+from infra.log_records import LogRecords, adopt
 from infra.log_watch import LogWatch
 from infra.recovery import naming_failures, request_path
 from infra.redis import LatestStore
@@ -64,6 +64,8 @@ def run(
     stop = Stop()
     stop.on_signals()
     with ending(stop), writing(settings, chosen, group, stop, telemetry) as lease:
+        if wanted.new_log:
+            adopt(settings)
         logs, known = confirmed_logs(settings, telemetry)
         asked = wanted.rebuild or request_path(settings.data, group).exists()
         if wanted.live and not _drain(

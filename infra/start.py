@@ -54,10 +54,12 @@ class Wanted:
 
     rebuild   fold from the log's first record, whatever state there is      live   then go on scoring
     tell      is told how far a rebuild is, and may raise to end it          done   is told what it did
+    new_log   go on under the log that the broker has now, whatever our history was written from
     """
 
     rebuild: bool = False
     accept_loss: bool = False
+    new_log: bool = False
     live: bool = True
     tell: Progress | None = None
     done: Callable[[RebuildReport], None] | None = None

@@ -232,13 +232,16 @@ def rebuild(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on where neither the topic nor ClickHouse has a record.")
     ] = False,
+    new_log: Annotated[
+        bool, typer.Option("--new-log", help="Go on under the log that the broker has now; the old history stays.")
+    ] = False,
     live: Annotated[bool, typer.Option("--live/--no-live", help="Score when it is done.")] = True,
     json: Json = False,
 ) -> None:
     """Throw the state of a scoring process away, fold it again from the log and ClickHouse, then go live."""
     from infra.cli.rebuild import run  # noqa: PLC0415
 
-    run(_settings(), partitions, group, accept_loss=accept_loss, live=live, as_json=json)
+    run(_settings(), partitions, group, accept_loss=accept_loss, new_log=new_log, live=live, as_json=json)
 
 
 @app.command(rich_help_panel="Processes")

@@ -10,7 +10,9 @@ from infra.cli.processes import partitions_of, ready
 from infra.settings import Settings
 
 
-def run(settings: Settings, partitions: str, group: str, *, accept_loss: bool, live: bool, as_json: bool) -> None:
+def run(
+    settings: Settings, partitions: str, group: str, *, accept_loss: bool, new_log: bool, live: bool, as_json: bool
+) -> None:
     """Rebuild with a progress bar, tell what was done, then score until told to stop unless not `live`."""
     from infra.kafka import create_topics  # noqa: PLC0415
     from infra.rebuild import RebuildReport  # noqa: PLC0415
@@ -31,7 +33,7 @@ def run(settings: Settings, partitions: str, group: str, *, accept_loss: bool, l
     with bar:
         task = bar.add_task("folding the log", total=None)
         wanted = Wanted(
-            rebuild=True, accept_loss=accept_loss, live=live, done=done,
+            rebuild=True, accept_loss=accept_loss, new_log=new_log, live=live, done=done,
             tell=lambda folded, total: bar.update(task, completed=folded, total=total),
         )  # fmt: skip
         score(settings, partitions_of(partitions) or None, group=group, wanted=wanted)
