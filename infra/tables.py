@@ -14,12 +14,13 @@ from infra.patience import FULL, passing
 from infra.readback import ReadBack
 from infra.writers import create_writers
 from schemas.errors import BackendError, DatabaseError, WriterError
-from schemas.tables import Table, tables, views
+from schemas.tables import Table, tables
+from schemas.views import views
 from streams.ports import Meter
 
 PATIENCE: Final = timedelta(minutes=10)
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 1.0
 log: Final = logging.getLogger(__name__)
 
 
@@ -32,7 +33,7 @@ def create_tables(database: Database, name: str, feature_names: Sequence[str], *
         database.command(table.ddl(name, codecs=codecs))
         _add_columns(database, name, table)
         guard(database, name, table.name)
-    for ddl in views(name).values():
+    for ddl in views(name, parametrised=codecs).values():
         database.command(ddl)
 
 

@@ -57,18 +57,25 @@ class Advance(StatefulBatchLogic[Poll, ShardOutput, bytes]):
         return raw
 
 
+def as_it_is(output: ShardOutput) -> ShardOutput:
+    """No bar is issued again."""
+    return output
+
+
 def build(
-    events: Source[tuple[str, Poll]], make: Callable[[int, bytes | None], Shard], sinks: Sinks, step: str, meter: Meter
-) -> Dataflow:
+    events: Source[tuple[str, Poll]], make: Callable[[int, bytes | None], Shard], sinks: Sinks, step: str, meter: Meter,
+    revise: Callable[[ShardOutput], ShardOutput] = as_it_is,
+) -> Dataflow:  # fmt: skip
     """Wire the flow. Nothing here computes; nothing here knows a host name.
 
     `make` gives the shard of a partition, continued from a snapshot where there is one. `step` names everything that
-    decides what is computed: another name starts with fresh state.
+    decides what is computed: another name starts with fresh state. `revise` adds bars that are issued again.
     """
     flow = Dataflow("scoring")
     polls = op.input("polls", flow, events)
     advanced = op.stateful_batch(f"advance_{step}", polls, lambda snapshot: Advance(make, meter, snapshot))
-    op.output("topics", advanced, sinks.topics)
-    op.output("latest", advanced, sinks.latest)
-    op.output("tables", advanced, sinks.tables)
+    revised = op.map_value("revise", advanced, revise)
+    op.output("topics", revised, sinks.topics)
+    op.output("latest", revised, sinks.latest)
+    op.output("tables", revised, sinks.tables)
     return flow

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from schemas.events import Event, NewsItem
 from schemas.rows import DeadLetter, Latest
 from schemas.topics import Topic
@@ -108,6 +110,29 @@ class TableStore(Protocol):
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
         """Store one block, all or nothing; the same token twice stores it once. `BackendError` when it gives up."""
+
+
+class TradeHistory(Protocol):
+    """What is stored of trades that set prices, of what was said of them since, and of time bars.
+
+    Everything is of one partition of our log and made at offsets below `below`. In the lines that come back (dtypes of
+    `processors.revision`) `row` is an index into `symbols`; so it is in what is asked for.
+    """
+
+    def numbered(
+        self, partition: int, below: int, symbols: Sequence[str], wanted: Sequence[tuple[int, int]]
+    ) -> NDArray[Any]:
+        """TRADES with these (row, sequence number), in any order."""
+
+    def spans(
+        self, partition: int, below: int, symbols: Sequence[str], wanted: Sequence[tuple[int, int, int]]
+    ) -> tuple[NDArray[Any], NDArray[Any], Sequence[int]]:
+        """TRADES stamped within (row, start, end), ns, and FIXES stamped no earlier; newest stamp of any fix by symbol, or -1."""
+
+    def issued(
+        self, partition: int, below: int, symbols: Sequence[str], wanted: Sequence[tuple[int, str, int]]
+    ) -> NDArray[Any]:
+        """The newest revision of each (row, name of the kind, start), as ISSUED with the position in `wanted` as `kind`."""
 
 
 class LatestStore(Protocol):
