@@ -84,6 +84,8 @@ class Auditor:
         """Take the newest counts, count what is due, tell."""
         for number, newest in list(self._notes.newest.items()):
             audited = self._partitions.setdefault(number, _Partition())
+            if not audited.checkpoints and number in self._notes.began:
+                audited.add(Checkpoint(self._notes.began[number], (0,) * len(DOORS)), now)
             waiting = self._waiting.setdefault(number, newest)
             if self._stored(number) >= waiting.offset - 1:
                 audited.add(waiting, now)

@@ -48,6 +48,23 @@ class Product:
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
+    def refused(self, *arguments: str) -> str:
+        """Run another command that has to fail; what it said."""
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.cli", *arguments], env=dict(self.env), cwd=ROOT, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def command(self, sql: str) -> None:
+        """Have ClickHouse do something."""
+        database = connect(f"{self.addresses['clickhouse_url']}/tickwire", timeout_s=60)
+        try:
+            database.command(sql)
+        finally:
+            database.close()
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What ClickHouse says."""
         database = connect(f"{self.addresses['clickhouse_url']}/tickwire", timeout_s=30)
