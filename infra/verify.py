@@ -21,6 +21,8 @@ from infra.redis import LatestStore
 from infra.served import ClickHouseServed
 from infra.settings import Kafka, Settings
 from infra.status import RedisStatus
+from infra.telemetry import Telemetry
+from infra.trade_history import ClickHouseTradeHistory
 from models.onnx import TOLERANCE
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import LogError, SettingsError, StoreUnavailable
@@ -31,6 +33,7 @@ from streams.capture import FeedCheck
 from streams.messages import MessageMaker
 from streams.model_runs import NO_MODEL
 from streams.newest_check import NewestRead
+from streams.revisions import Reviser
 from streams.rows import RowMaker
 from streams.settled import Patience, settled
 from streams.verdict import Verdict
@@ -45,7 +48,7 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to verify. begin, end: by partition, or one time in ns since 1970; everything where not given."""
+    """What to verify. begin, end: offsets of the partitions to look at, or one time in ns since 1970; else everything."""
 
     log_id: str = ""
     """The current log where empty."""
@@ -87,7 +90,7 @@ class _Verifying:
         feed = None if self.request.capture is None else FeedCheck(self.log.log_id, self.verdict)
         try:
             plans, newest = self._plans()
-            parts = self._parts(newest)
+            parts = self._parts(newest, {plan.partition: plan.position - 1 for plan in plans})
             if feed and self.request.capture:
                 with self.request.capture.open("rb") as lines:
                     feed.read(lines)
@@ -109,16 +112,17 @@ class _Verifying:
             self.redis.close()
         return self.verdict
 
-    def _parts(self, newest: NewestRead | None) -> Parts:
+    def _parts(self, newest: NewestRead | None, stored: Mapping[int, int]) -> Parts:
         settings, fold = self.settings, rules(self.settings.fold)
         kinds = [kind.name for kind in fold.bars]
         common = (self.log.log_id, FEATURE_NAMES, FEATURES_ID, settings.fold.champion)
         log = reader_of(settings.kafka, self.log)
+        history = ClickHouseTradeHistory(self.database, settings.clickhouse.database, self.log.log_id)
         return Parts(
             read=log.open,
             archive=self.archive.read,
             make=ShardMaker(fold, sessions(settings.fold), None),
-            revise=lambda output: output,
+            revise=Reviser(fold.bars, history, stored.__getitem__, Telemetry()),
             load=lambda onnx_id: model_of(settings, onnx_id),
             served=self.served,
             newest=newest,
@@ -136,10 +140,12 @@ class _Verifying:
         current = self.log.ends is None
         ends = {partition: end for partition, (_, end) in found.items()}
         sure = self._sure(ends) if current else {}
-        newest = self._newest() if current else None
         begins, bounds = self._bounds(self.request.begin), self._bounds(self.request.end)
+        newest = self._newest() if current and not bounds else None
         plans = []
         for partition, (kept, end) in sorted(found.items()):
+            if self._named() and partition not in self._named():
+                continue
             first = self._first(partition, kept)
             judged = sure.get(partition, min(end, self._stored_to(partition)))
             if judged < end:
@@ -203,6 +209,11 @@ class _Verifying:
                 f"rev {newest} once",
                 f"rev {shown}, {times} times",
             )
+
+    def _named(self) -> set[int]:
+        """Partitions that bounds were given for by number; no other is looked at."""
+        given = (self.request.begin, self.request.end)
+        return {partition for bound in given if isinstance(bound, Mapping) for partition in bound}
 
     def _bounds(self, wanted: Mapping[int, int] | int | None) -> Mapping[int, int]:
         if not isinstance(wanted, int):

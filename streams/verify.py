@@ -26,7 +26,6 @@ from streams.rows import Block, RowMaker, joined
 from streams.verdict import Verdict
 
 CHUNK: Final = 20_000
-"""Offsets that are compared at a time."""
 LOOK_AGAIN_S: Final = 2.0
 QUIET_S: Final = 20.0
 """A partition that gives nothing for so long has nothing more."""
@@ -82,6 +81,8 @@ class Parts:
     clock: Clock
     tolerance: float = 0.0
     """How far apart the scores of one ONNX model may be on another provider."""
+    chunk: int = CHUNK
+    """Offsets that are compared at a time."""
     sure_after_ns: int = 0
     """Until then a row that is missing is looked for again: it may be on its way."""
 
@@ -142,7 +143,7 @@ class Verification:
             if newest:
                 newest.note(output, self.parts.messages, scored)
             if plan.begin <= first < plan.end:
-                if chunk.records >= CHUNK or (chunk.scored is not scored and chunk.records):
+                if chunk.records >= self.parts.chunk or (chunk.scored is not scored and chunk.records):
                     self._judge(plan.partition, chunk, runs)
                     chunk = _Chunk(chunk.end, chunk.end)
                 chunk.scored = scored
@@ -199,7 +200,7 @@ class Verification:
     def _polls(self, plan: Plan, reader: PartitionReader, at: int, read_to: int) -> Iterator[Poll]:
         clock, quiet = self.parts.clock, 0.0
         while at < read_to:
-            poll = reader.poll(min(CHUNK, read_to - at))
+            poll = reader.poll(min(self.parts.chunk, read_to - at))
             if poll is None:
                 if quiet >= QUIET_S:
                     self._gap(plan, at, read_to)

@@ -162,9 +162,16 @@ def doctor(json: Json = False) -> None:
 @app.command(rich_help_panel="Understand")
 def verify(
     begin: Annotated[
-        str, typer.Option("--from", help="Judge from here on: PARTITION:OFFSET[,…] or a time (UTC unless it says).")
+        str,
+        typer.Option(
+            "--from",
+            help="Judge from here on: PARTITION:OFFSET[,…], and only these partitions, or a time of the broker's clock (UTC "
+            "unless it says). The fold still begins at the log's first record.",
+        ),
     ] = "",
-    end: Annotated[str, typer.Option("--to", help="Judge up to here; the present end of the log if left out.")] = "",
+    end: Annotated[
+        str, typer.Option("--to", help="Judge up to here, as in --from; to what is stored of the log if left out.")
+    ] = "",
     log: Annotated[str, typer.Option(help="Id of the log; the current one if left out.")] = "",
     capture: Annotated[
         Path | None, typer.Option(help="What a client of the feed received, one frame a line, to be compared too.")

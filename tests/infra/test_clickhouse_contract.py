@@ -1,5 +1,6 @@
 """One contract for every way to a ClickHouse: what is written is what is read. The ways: tests/services/clickhouse_ways.py."""
 
+import math
 import struct
 import uuid
 from typing import Any
@@ -18,6 +19,16 @@ COMPRESSION = pytest.mark.parametrize("compression", ["none", "lz4"])
 
 def bits(values: list[float]) -> bytes:
     return struct.pack(f"<{len(values)}d", *values)
+
+
+def plain(column: Column, type_: str) -> str:
+    """A column that was read as an array, as the list that `rows` gives."""
+    if isinstance(column, tuple):
+        return repr([column[1][code] for code in column[0].tolist()])
+    values = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    if type_.startswith("Nullable(Float"):
+        values = [None if math.isnan(value) else value for value in values]
+    return repr(values)
 
 
 EVERYWHERE: list[tuple[str, Column, list[Any]]] = [
@@ -63,6 +74,8 @@ def test_what_is_written_is_read_back(database: Database, type_: str, values: Co
     result = database.rows(f"SELECT v, i FROM {table.name} ORDER BY i")
     assert (result.names, result.types) == (["v", "i"], [type_, "UInt32"])
     assert repr(result.column("v")) == repr(expected)  # repr tells -0.0 from 0.0 and True from 1
+    read = database.arrays(f"SELECT v, i FROM {table.name} ORDER BY i")
+    assert plain(read["v"], type_) == repr(expected)
 
 
 @EVERY
@@ -86,6 +99,19 @@ def test_a_result_of_many_blocks_comes_whole_and_in_order(database: Database) ->
     result = database.rows("SELECT number, toString(number) AS text FROM system.numbers LIMIT 200000")
     assert result.column("number") == list(range(200_000))
     assert result.rows[-1] == (199_999, "199999")
+
+
+@EVERY
+def test_arrays_of_many_blocks_come_whole_and_in_order_with_one_dictionary(database: Database) -> None:
+    table = make_table(database, "v LowCardinality(String)")
+    words = [f"w{n % 700}" for n in range(100_000)]
+    database.insert(table.name, {"i": np.arange(50_000), "v": words[:50_000]})
+    database.insert(table.name, {"i": np.arange(50_000, 100_000), "v": words[50_000:]})
+    read = database.arrays(f"SELECT i, v FROM {table.name} ORDER BY i")
+    codes, known = read["v"]
+    assert np.array_equal(np.asarray(read["i"]), np.arange(100_000))
+    assert [known[code] for code in codes.tolist()] == words
+    assert database.arrays(f"SELECT i, v FROM {table.name} WHERE i < 0") == {}
 
 
 @EVERY

@@ -10,7 +10,6 @@ import pytest
 from processors.features import FEATURE_NAMES
 from schemas.tables import tables
 from streams.verdict import Verdict
-from streams.verify import CHUNK
 from tests.fakes import ConstantModel
 from tests.streams.verify.history import TABLES, History, Row, flipped, log_of
 
@@ -229,19 +228,23 @@ def test_a_log_that_ends_too_early_has_a_gap_at_its_end(history: History) -> Non
 
 def test_a_chunk_is_all_that_is_held_at_a_time() -> None:
     peaks = []
-    for events in (3 * CHUNK, 9 * CHUNK):
-        records = log_of(2_000).records[0]
-        log = log_of(1, per_poll=4_096)
-        log.records[0] = [record for _ in range(events // len(records) + 1) for record in records]
-        history = History(log)
-        empty = {name: [] for name in TABLES}
-        history.served.tables = {**empty}
+    for laps in (3, 12):
+        log = log_of(per_poll=500)
+        log.records[0] = [record for _ in range(laps) for record in log.records[0]]
         tracemalloc.start()
-        verdict = history.verify(newest=None)
+        verdict = History(log).verify(newest=None, chunk=1_000)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert verdict.events > events
-    assert peaks[1] < 1.15 * peaks[0], peaks
+        assert (verdict.events, verdict.lost) == (len(log.records[0]), sum(verdict.rows.values()))
+    assert peaks[1] < 1.2 * peaks[0], peaks
+
+
+def test_every_chunk_is_asked_for_once_and_none_overlaps(history: History) -> None:
+    history.verify(chunk=250)
+    asked = [span for table, *span in history.served.asked if table == "trades"]
+    assert (asked[0][0], asked[-1][1]) == (0, history.records)
+    assert [end for _, end in asked[:-1]] == [first for first, _ in asked[1:]]
+    assert max(end - first for first, end in asked) <= 250 + 97
 
 
 def test_scores_of_a_model_that_changed_at_a_restart_are_computed_by_the_one_that_was_live(whole: History) -> None:
