@@ -66,7 +66,7 @@ class _Start:
         self.settings, self.supervisor, self.console = settings, supervisor, console
         self.began = self.grown_at = time.monotonic()
         self.records = 0
-        self.metrics_port = free_port(METRICS_PORT)
+        self.metrics_port = free_port(METRICS_PORT if settings.api.port else 0)
 
     def everything(self, kind: str) -> None:
         """Services, then the processes, history and a first model if there is none."""

@@ -16,11 +16,14 @@ from tests.faults.doors import judged
 from tests.faults.generator import Notes
 from tests.faults.log_records import read
 from tests.faults.market import NS, Said, identity
+from tests.faults.raw_rows import RawRows
 from tests.faults.recovered import Probes
 from tests.faults.reference import compare
 from tests.faults.schedule import Step
 from tests.faults.up import poll
 
+TIDY_EVERY: Final = 15
+"""Steps between two times that the engine may merge."""
 RECOVERY_WITHIN_S: Final = 90.0
 STORED_WITHIN_S: Final = 180.0
 EVENTS: Final = "market.events.v1"
@@ -69,12 +72,15 @@ class Campaign:
         """All steps, the end of the load, and the verdict."""
         self._recovery(Step("start", ("news",), 0), time.time_ns())
         self.outcome.recovery_s.clear()
-        for step in steps:
+        self._raw(RawRows.freeze)
+        for number, step in enumerate(steps, 1):
             self._said(step, self._step(step))
+            if number % TIDY_EVERY == 0:
+                self._raw(lambda rows: rows.tidy(self.outcome.found))
         self._bench.until_all_replicas()
         self._bench.close_market()
         self.outcome.starts = self._bench.book.read().starts
-        judge(self._bench, self.outcome.found)
+        self.outcome.found.join(judge(self._bench))
         return self.outcome
 
     def _step(self, step: Step) -> float:
@@ -93,6 +99,13 @@ class Campaign:
             since = time.time_ns()
         self.outcome.kills += step.kills
         return self._recovery(step, since)
+
+    def _raw(self, do: Callable[[RawRows], None]) -> None:
+        database = self._bench.up.database()
+        try:
+            do(RawRows(database))
+        finally:
+            database.close()
 
     def _recovery(self, step: Step, since: int) -> float:
         began = time.time_ns()
@@ -115,7 +128,7 @@ class Campaign:
             time.sleep(0.02)
 
 
-def judge(bench: Bench, found: Findings) -> None:
+def judge(bench: Bench) -> Findings:
     """Wait until everything is stored, and hold all of it against the log."""
     database = bench.up.database()
     notes = bench.book.read()
@@ -131,7 +144,7 @@ def judge(bench: Bench, found: Findings) -> None:
         checker.messages(bench.kafka.bootstrap, PREDICTIONS)
         fold = Fold()
         compare(database, log_id, log, ShardMaker(rules(fold), sessions(fold), None), checker.found)
-        found.__dict__.update(checker.found.__dict__)
+        return checker.found
     finally:
         database.close()
 

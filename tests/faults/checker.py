@@ -57,6 +57,12 @@ class Findings:
             setattr(self, what, getattr(self, what) + int(count))
             self.details[f"{what}: {why}"] += int(count)
 
+    def join(self, other: "Findings") -> None:
+        """Add what somebody else found."""
+        for what in ("events", "lost", "duplicate", "wrong", "mismatched_feature_bits", "gaps"):
+            setattr(self, what, getattr(self, what) + getattr(other, what))
+        self.details += other.details
+
     @property
     def clean(self) -> bool:
         """Nothing was found."""
