@@ -9,6 +9,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from operator import itemgetter
 from typing import Any, Final
 
 import structlog
@@ -35,25 +38,28 @@ class LastingProducer:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = {**config, "error_cb": self._judge}
         self._why = ""
-        self._returned: list[tuple[KafkaError | None, Message]] = []
+        self._numbers = count(1)
+        self._returned: list[tuple[int, KafkaError | None, Message]] = []
         self._failed: list[str] = []
-        self._unsent: list[Message] = []
+        self._unsent: list[tuple[int, Message]] = []
         self._renewed: deque[float] = deque(maxlen=RENEWALS)
         self._lock = threading.RLock()
         self.inner = Producer(self._config)
 
     def undelivered(self, error: KafkaError | None, message: Message) -> None:
-        """The delivery callback of everything that is produced.
+        """The delivery callback of whoever produces by `inner`."""
+        self._returned += [(0, error, message)]
 
-        The client calls it with its own exception pending once the producer is finished: any call would fail here.
-        """
-        self._returned += [(error, message)]
+    def _undelivered(self, number: int, error: KafkaError | None, message: Message) -> None:
+        """The client calls this with its own exception pending once the producer is finished: any call would fail here."""
+        self._returned += [(number, error, message)]
 
     def produce(self, topic: str, partition: int, key: Any, value: Any, headers: Any) -> None:
         """Hand a record over; waits while the queue is full. DeliveryError where it or one before it cannot be taken."""
+        told = partial(self._undelivered, next(self._numbers))
         while True:
             try:
-                self.inner.produce(topic, value, key, partition, on_delivery=self.undelivered, headers=headers)
+                self.inner.produce(topic, value, key, partition, on_delivery=told, headers=headers)
                 return
             except BufferError:
                 self._serve(self.inner.poll, 0.05)
@@ -101,12 +107,12 @@ class LastingProducer:
     def _sort(self) -> None:
         with self._lock:
             returned, self._returned = self._returned, []
-            for error, message in returned:
+            for number, error, message in returned:
                 if error is None:
                     continue
                 self._judge(error)
                 if self._why and error.code() in SEQUENCE_LOST:
-                    self._unsent.append(message)
+                    self._unsent.append((number, message))
                 else:
                     self._failed.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
 
@@ -136,7 +142,7 @@ class LastingProducer:
             again, self._unsent, why = self._unsent, [], self._why
             self.inner, self._why = Producer(self._config), ""
             structlog.get_logger().warning("goes on with a new producer", reason=why, sent_again=len(again))
-            for message in again:
+            for _, message in sorted(again, key=itemgetter(0)):  # the client hands them back almost in order
                 self.produce(
                     message.topic() or "", message.partition() or 0, message.key(), message.value(), message.headers()
                 )
