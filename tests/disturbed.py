@@ -51,6 +51,7 @@ def disturb(
 ) -> Session:  # fmt: skip
     """`late`, `fixes`, `twice`: shares of the trades; delays of up to `longest_s`, most of them short."""
     rng = np.random.default_rng(seed)
+    trades = [msgspec.structs.replace(trade, ts_ingest=trade.ts_event) for trade in trades]
     n, end = len(trades), trades[-1].ts_event + round((longest_s + 60) * NS)
     chosen = np.flatnonzero(rng.random(n) < late)
     arrival = np.array([trade.ts_event for trade in trades], np.int64)
@@ -74,7 +75,7 @@ def disturb(
     by_arrival = sorted(arrived, key=lambda each: each[:2])
     final = _final(trades, [event for _, _, event in by_arrival])
     meant = [(trade.ts_event, 1, trade) for trade in final.values() if trade is not None]
-    beats = _beats(trades[0].ts_event, end)
+    beats = _beats(trades[0].venue, trades[0].ts_event, end)
     everything: list[tuple[int, int, Event]] = [*by_arrival, *beats]
     ordered: list[tuple[int, int, Event]] = [*meant, *beats]
     return Session(
@@ -108,6 +109,6 @@ def _final(trades: Sequence[Trade], arrived: Sequence[Event]) -> dict[int, Trade
     return final
 
 
-def _beats(first: int, end: int) -> list[tuple[int, int, Event]]:
+def _beats(venue: str, first: int, end: int) -> list[tuple[int, int, Event]]:
     seconds = range(first // NS, end // NS + 2)
-    return [(s * NS, 0, Heartbeat(venue="SIM", seq=s, ts_event=s * NS, ts_ingest=s * NS)) for s in seconds]
+    return [(s * NS, 0, Heartbeat(venue=venue, seq=s, ts_event=s * NS, ts_ingest=s * NS)) for s in seconds]

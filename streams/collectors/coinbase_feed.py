@@ -26,6 +26,8 @@ class History(Protocol):
 class CoinbaseFeed:
     """Messages in, events out: every trade once, in the order of its number, missing ones fetched first.
 
+    Where nobody has them any more, heartbeats say that the feed was down from the trade before them to the next one.
+
     products  as the exchange spells them, `BTC-USD`
     newest    number of the last trade of each product that was written before, for example by a backfill
     """
@@ -42,6 +44,8 @@ class CoinbaseFeed:
         self._newest = dict(newest or {})
         self._promised: dict[str, int] = {}
         self._heard: dict[str, int] = {}
+        self._traded: dict[str, int] = {}
+        """Event time of the last trade of each product."""
         self._said_until = 0
         """Newest event time said."""
         self._beaten = 0
@@ -57,7 +61,7 @@ class CoinbaseFeed:
             if product in self._newest
             for trade in self._fetch(product, None, ts_ingest)
         ]
-        return self._say(sorted(missed, key=lambda trade: trade.ts_event))
+        return self._say(sorted(missed, key=lambda event: event.ts_event))
 
     def read(self, payload: bytes, ts_ingest: int) -> list[Event]:
         """The events of one message, with those that should have come before it.
@@ -88,7 +92,7 @@ class CoinbaseFeed:
             return []
         events: list[Event] = []
         if newest is not None and match.trade_id > newest + 1:
-            events.extend(self._fetch(product, match.trade_id, ts_ingest))
+            events.extend(self._fetch(product, match.trade_id, ts_ingest, coinbase.ns(match.time)))
         self._newest[product] = match.trade_id
         events.append(coinbase.trade(match, product, ts_ingest))
         return events
@@ -100,15 +104,18 @@ class CoinbaseFeed:
         self._promised[product] = beat.last_trade_id
         events: list[Event] = []
         if newest is not None and newest < promised:
-            events.extend(self._fetch(product, promised + 1, ts_ingest))
+            events.extend(self._fetch(product, promised + 1, ts_ingest, coinbase.ns(beat.time)))
         said = coinbase.beat(coinbase.ns(beat.time), ts_ingest)
         if said.ts_event // NS > self._beaten // NS:
             self._beaten = said.ts_event
             events.append(said)
         return events
 
-    def _fetch(self, product: str, before_id: int | None, ts_ingest: int) -> list[Trade]:
-        """Trades after the newest, from history; counts those found and those that nobody has any more."""
+    def _fetch(self, product: str, before_id: int | None, ts_ingest: int, until: int = 0) -> list[Event]:
+        """Trades after the newest, from history; counts those found and those that nobody has any more.
+
+        `until`: when the feed was whole again, ns; else when the newest of those found happened.
+        """
         newest = self._newest[product]
         found = self._history.between(product, newest, before_id)
         end = before_id if before_id is not None else (found[-1].trade_id + 1 if found else newest + 1)
@@ -119,8 +126,13 @@ class CoinbaseFeed:
             self._meter.count("tickwire_collect_gaps_total", source=SOURCE)
             self._meter.count("tickwire_collect_recovered_total", len(found), source=SOURCE)
             self._meter.count("tickwire_collect_missed_total", missing, source=SOURCE)
-        return [coinbase.trade(match, product, ts_ingest) for match in found]
+        trades = [coinbase.trade(match, product, ts_ingest) for match in found]
+        since, until = self._traded.get(product, self._said_until), max([until, *(each.ts_event for each in trades)])
+        if not missing or not since:
+            return [*trades]
+        return [coinbase.beat(since, ts_ingest, "down"), *trades, coinbase.beat(max(since, until), ts_ingest)]
 
     def _say(self, events: Sequence[Event]) -> list[Event]:
+        self._traded |= {event.symbol: event.ts_event for event in events if isinstance(event, Trade)}
         self._said_until = max([self._said_until, *(event.ts_event for event in events)])
         return list(events)

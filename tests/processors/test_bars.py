@@ -135,7 +135,7 @@ def test_a_late_print_asks_for_nothing() -> None:
 
 
 def test_a_correction_asks_for_its_trade_and_for_every_bar_that_was_open_with_it() -> None:
-    log = [trade(1, 10), fix(20, refers=10), beat(61), trade(2, 70), beat(130)]
+    log: list[Event] = [trade(1, 10), fix(20, refers=10), beat(61), trade(2, 70), beat(130)]
     assert requests(log) == [("correction", 0, 1), ("closed", 0, 2)]
 
 
@@ -184,14 +184,22 @@ def test_a_bar_that_began_before_the_venue_was_heard_of_is_partial() -> None:
 
 
 def test_the_time_that_the_feed_was_down_is_told() -> None:
-    log = [beat(0), beat(5), trade(1, 6), beat(10), beat(12, "down"), beat(17.5), *map(beat, range(20, 40, 5))]
+    log: list[Event] = [
+        beat(0),
+        beat(5),
+        trade(1, 6),
+        beat(10),
+        beat(12, "down"),
+        beat(17.5),
+        *map(beat, range(20, 40, 5)),
+    ]
     log += [beat(37, "down"), beat(38, "down"), beat(38.25), *map(beat, range(40, 62, 5)), beat(61)]
     (bar,) = one_minute(log)
     assert bar["gap_ms"] == pytest.approx(5_500 + 1_250, abs=1)
 
 
 def test_heartbeats_too_far_apart_say_that_nobody_listened_in_between() -> None:
-    listened = [beat(0), trade(1, 3), *map(beat, (5, 10, 15, 20))]
+    listened: list[Event] = [beat(0), trade(1, 3), *map(beat, (5, 10, 15, 20))]
     (bar,) = one_minute([*listened, beat(33), *map(beat, range(38, 62, 5)), beat(61)])
     assert bar["gap_ms"] == 13_000
     (bar,) = one_minute([*listened, trade(2, 61.5)])
@@ -215,7 +223,7 @@ def test_more_outages_than_are_remembered_tell_of_the_last_ones() -> None:
 )
 def test_the_trade_that_reaches_the_size_belongs_to_the_bar(kind: BarKind, ends: list[int]) -> None:
     sizes = [1, 3, 1, 2, 3]
-    log = [trade(10, i, size=size) for i, size in enumerate(sizes)]
+    log: list[Event] = [trade(10, i, size=size) for i, size in enumerate(sizes)]
     made = bars(log, [kind])["A", kind.name]
     assert [sum(bar["n"] for bar in made[: i + 1]) for i in range(len(made))] == ends
 

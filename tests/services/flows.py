@@ -28,7 +28,9 @@ from streams.bytewax_io import EventSource, LatestSink, TableSink, TopicSink
 from streams.flow import Sinks, build
 from streams.messages import MessageMaker
 from streams.newest import NewestRows
+from streams.no_history import NoHistory
 from streams.report import Report
+from streams.revisions import Reviser
 from streams.rows import RowMaker
 from tests.fakes import DictLatest, ListStore, ListWriter, NoMeter
 
@@ -75,6 +77,7 @@ class FlowRun:
             LatestSink(partitions, newest, messages, self.report.note, NoMeter()),
             TableSink(partitions, buffer),
         )
+        revise = Reviser(self.rules.bars, NoHistory(), lambda _: -1, NoMeter())
         make = ShardMaker(self.rules, self.sessions, self.onnx)
         deadline, read_at = monotonic() + GIVE_UP_S, [0.0]
 
@@ -89,7 +92,9 @@ class FlowRun:
             recovery = Path(folder) / "recovery"
             recovery.mkdir()
             init_db_dir(recovery, 1)
-            flow = build(EventSource(log, WallClock(), stop, newest.tend, NoMeter()), make, sinks, "test", NoMeter())
+            flow = build(
+                EventSource(log, WallClock(), stop, newest.tend, NoMeter()), make, sinks, "test", NoMeter(), revise
+            )
             run_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(str(recovery)))
         assert read_at[0] > 0, f"the flow did not reach {ends} within {GIVE_UP_S:.0f} s"
         return self

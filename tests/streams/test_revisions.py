@@ -1,7 +1,8 @@
 """Bars that are issued again: in the end they are those of a log in perfect order, however the log came and was cut."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from processors.batch import NS
 from processors.shard import FoldRules, Shard, ShardOutput
 from processors.snapshot import decode_snapshot
 from schemas.events import Cancel, Correction, Event, Heartbeat, Trade
+from streams.recordings.detect import open_recording
 from streams.revisions import Reviser
 from tests.disturbed import Session, disturb, session
 from tests.fakes import CountingLearner, NoMeter
@@ -97,6 +99,20 @@ def test_so_they_are_whatever_comes_late_wrong_or_twice(seed: int, late: float, 
     assert newest(bars(day.arrived)) == newest(bars(day.ordered))
 
 
+@pytest.mark.shared_data
+def test_a_bad_day_of_spy_ends_in_the_bars_of_its_recording(shared_data: Path) -> None:
+    """The busiest minutes after the open; most of the copies come more than a thousand trades later."""
+    items = open_recording(shared_data / "ticks" / "lean_usa_tick_spy_20131007_trade.csv.gz").items()
+    trades = [each for each in islice(items, 30_000) if isinstance(each, Trade)][10_000:]
+    trades.sort(key=lambda each: (each.ts_event, each.seq))
+    day = disturb(trades, 3)
+    assert day.late > 150
+    assert day.fixed > 10
+    rows = bars(day.arrived, range(0, len(day.arrived), 500), behind=2, most_kept=2000)
+    assert newest(rows) == newest(bars(day.ordered))
+    assert len([r for r in rows if r["reason"] in {"correct", "cancel"}]) > 20
+
+
 @given(st.lists(st.integers(0, len(DAY.arrived)), max_size=40), st.integers(0, 5), st.sampled_from([10, 300, 65_536]))
 @settings(max_examples=20, deadline=None)
 def test_any_split_of_the_log_issues_the_same_rows(cuts: list[int], behind: int, most_kept: int) -> None:
@@ -166,13 +182,13 @@ def minutes(events: Sequence[Event]) -> list[tuple[Any, ...]]:
 
 
 def test_one_late_trade_is_one_revision_of_every_time_bar_that_has_closed() -> None:
-    log = [trade(1, 10, 1), beat(61), trade(2, 20, 2)]
+    log: list[Event] = [trade(1, 10, 1), beat(61), trade(2, 20, 2)]
     rows = [(r["kind"], r["rev"], r["reason"], r["src_offset"]) for r in bars(log)]
     assert rows == [("1s", 0, "closed", 1), ("1m", 0, "closed", 1), ("1s", 0, "late", 2), ("1m", 1, "late", 2)]
 
 
 def test_a_correction_of_a_closed_bar_issues_it_again_and_a_second_one_wins() -> None:
-    log = [trade(5, 10, 1), beat(61), correct(7, 62, 1), correct(6, 63, 1, seq=2)]
+    log: list[Event] = [trade(5, 10, 1), beat(61), correct(7, 62, 1), correct(6, 63, 1, seq=2)]
     assert minutes(log) == [
         (0, 0, "closed", 5.0, 1.0, 1, 0),
         (0, 1, "correct", 7.0, 2.0, 1, 0),
@@ -181,12 +197,12 @@ def test_a_correction_of_a_closed_bar_issues_it_again_and_a_second_one_wins() ->
 
 
 def test_a_correction_of_an_open_bar_waits_until_it_closes() -> None:
-    log = [trade(5, 10, 1), correct(7, 12, 1), beat(61)]
+    log: list[Event] = [trade(5, 10, 1), correct(7, 12, 1), beat(61)]
     assert minutes(log) == [(0, 0, "closed", 5.0, 1.0, 1, 0), (0, 1, "correct", 7.0, 2.0, 1, 0)]
 
 
 def test_a_correction_that_comes_before_its_trade_still_means_it() -> None:
-    log = [trade(5, 10, 1), beat(61), correct(7, 62, 2), trade(9, 20, 2)]
+    log: list[Event] = [trade(5, 10, 1), beat(61), correct(7, 62, 2), trade(9, 20, 2)]
     assert minutes(log)[-1] == (0, 1, "correct", 7.0, 3.0, 2, 1)
 
 
@@ -195,41 +211,49 @@ def test_a_correction_of_a_trade_that_nobody_knows_makes_no_row() -> None:
 
 
 def test_a_cancellation_leaves_its_trade_out_and_one_of_the_only_trade_leaves_no_trade() -> None:
-    log = [trade(5, 10, 1), trade(8, 20, 2), beat(61), cancel(62, 2), cancel(63, 1, seq=2)]
+    log: list[Event] = [trade(5, 10, 1), trade(8, 20, 2), beat(61), cancel(62, 2), cancel(63, 1, seq=2)]
     rows = minutes(log)
     assert rows[1:] == [(0, 1, "cancel", 5.0, 1.0, 1, 0), (0, 2, "cancel", 5.0, 0.0, 0, 0)]
     assert not [key for key in newest(bars(log)) if key[1] == "1m"]
 
 
 def test_a_number_that_is_used_again_means_its_last_trade_before_the_correction() -> None:
-    log = [trade(5, 10, 7), beat(61), trade(6, 70, 9000), trade(4, 80, 7), beat(121), correct(2, 122, 7), beat(181)]
+    log: list[Event] = [
+        trade(5, 10, 7),
+        beat(61),
+        trade(6, 70, 9000),
+        trade(4, 80, 7),
+        beat(121),
+        correct(2, 122, 7),
+        beat(181),
+    ]
     again = [row[:4] for row in minutes(log) if row[2] == "correct"]
     assert again == [(60, 1, "correct", 2.0)]
 
 
 def test_a_late_copy_of_a_trade_makes_no_row() -> None:
-    log = [trade(5, 10, 1), trade(5, 11, 5000), beat(61), trade(5, 10, 1)]
+    log: list[Event] = [trade(5, 10, 1), trade(5, 11, 5000), beat(61), trade(5, 10, 1)]
     assert len(minutes(log)) == 1
 
 
 def test_a_copy_in_an_open_bar_is_taken_out_when_it_closes() -> None:
-    log = [trade(5, 10, 1), trade(6, 20, 5000), trade(5, 10, 1), beat(61)]
+    log: list[Event] = [trade(5, 10, 1), trade(6, 20, 5000), trade(5, 10, 1), beat(61)]
     assert [row[1:6] for row in minutes(log)] == [(0, "closed", 6.0, 3.0, 3), (1, "late", 6.0, 2.0, 2)]
 
 
 def test_a_revision_keeps_what_its_bar_said_of_the_feed() -> None:
     beats = [beat(i) for i in range(5, 56, 5)]
-    log = [beat(0), trade(5, 3, 1), *beats, beat(57, "down"), beat(59), beat(61), trade(6, 30, 2)]
+    log: list[Event] = [beat(0), trade(5, 3, 1), *beats, beat(57, "down"), beat(59), beat(61), trade(6, 30, 2)]
     assert [(r["gap_ms"], r["partial"]) for r in bars(log) if r["kind"] == "1m"] == [(2000, False)] * 2
 
 
 def test_a_bar_that_was_never_issued_says_of_the_feed_what_is_known_when_it_is() -> None:
-    log = [beat(0), beat(4, "down"), beat(58), trade(1, 59, 1), beat(122), trade(2, 10, 2)]
+    log: list[Event] = [beat(0), beat(4, "down"), beat(58), trade(1, 59, 1), beat(122), trade(2, 10, 2)]
     second = [r for r in bars(log) if r["kind"] == "1s"][-1]
     assert (second["rev"], second["reason"], second["gap_ms"]) == (0, "late", 1000)
 
 
 def test_two_symbols_of_one_number_are_not_mixed_up() -> None:
     other = [msgspec.structs.replace(each, symbol="B") for each in (trade(5, 10, 1),)]
-    log = [trade(5, 10, 1), *other, beat(61), cancel(62, 1)]
+    log: list[Event] = [trade(5, 10, 1), *other, beat(61), cancel(62, 1)]
     assert [r["symbol"] for r in bars(log) if r["reason"] == "cancel"] == ["A", "A"]

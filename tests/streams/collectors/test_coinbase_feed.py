@@ -69,6 +69,16 @@ def test_what_history_has_not_either_is_counted_and_the_feed_goes_on() -> None:
     assert meter.counts["tickwire_collect_missed_total"] == 2
 
 
+def test_what_nobody_has_any_more_is_an_outage_of_the_feed_on_the_log() -> None:
+    subject, _, _ = feed(known=[5, 8])
+    events = said(subject, match(4), match(9), match(10))
+    before, jumped = (each.ts_event for each in events if isinstance(each, Trade) and each.seq in {4, 9})
+    beats = [(each.state, each.ts_event) for each in events if isinstance(each, Heartbeat)]
+    assert beats == [("down", before), ("up", jumped)]
+    whole, _, _ = feed(known=range(1, 20))
+    assert not [each for each in said(whole, match(4), match(9)) if isinstance(each, Heartbeat)]
+
+
 def test_a_connection_made_anew_begins_with_what_was_missed() -> None:
     subject, meter, _ = feed(known=range(1, 31))
     assert numbers(said(subject, match(10))) == [10]
