@@ -24,6 +24,7 @@ from infra.replay_topics import spoken_sinks
 from infra.settings import Kafka, Settings
 from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
+from infra.trade_history import ClickHouseTradeHistory
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import InputError
 from schemas.tables import tables
@@ -33,6 +34,7 @@ from streams.flow import Sinks, build
 from streams.messages import MessageMaker
 from streams.ports import Log
 from streams.replay import NoSink, ReplayBuffer, Span, SpanLog
+from streams.revisions import Reviser
 from streams.rows import RowMaker
 from streams.span_text import Bound
 
@@ -117,6 +119,8 @@ class _Run:
         names = [table.name for table in tables(FEATURE_NAMES)]
         self.telemetry = Telemetry()
         self.buffer = ReplayBuffer(ClickHouseTables(database, made, log.log_id), maker, names, self.telemetry)
+        history = ClickHouseTradeHistory(database, made, log.log_id)
+        self.revise = Reviser(self.rules.bars, history, self.buffer.stored, self.telemetry)
 
     def go(self, options: ReplayOptions, told: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
         """Until the last record is stored, or `stop` is true: then `InputError` says that it is not whole."""
@@ -130,7 +134,7 @@ class _Run:
         source = EventSource(self.log, WallClock(), stop, lambda: told(self.progress()), self.telemetry)
         make = ShardMaker(self.rules, sessions(self.settings.fold), self.onnx)
         sinks = Sinks(topics, latest, TableSink(partitions, self.buffer))
-        run_main(build(source, make, sinks, step_name(self.rules), self.telemetry))  # type: ignore[no-untyped-call]
+        run_main(build(source, make, sinks, step_name(self.rules), self.telemetry, self.revise))  # type: ignore[no-untyped-call]
         flush()
         told(self.progress())
         if self.progress().records < self.progress().records_total:

@@ -31,6 +31,7 @@ from infra.bench.latency import FRAMES, SUBSCRIBE
 from infra.embedded.instance import read_run_state
 from infra.kafka_log import end_offsets
 from infra.settings import Kafka
+from streams.audit import EVENTS, TABLES_OF
 from tests.faults.memory import Sample, as_rows, growth, resident, table
 from tests.product.running import ROOT, Product, running
 from tests.services.apache_kafka import kafka_cluster
@@ -41,6 +42,7 @@ SEGMENTS: Final = {"log.segment.bytes": str(32 << 20), "log.retention.check.inte
 RETENTION_S: Final = 600
 MOST_GROWTH: Final = 1.0
 """MiB an hour."""
+AUDITED: Final = ("tickwire_audit_missing_rows", "tickwire_audit_extra_rows", "tickwire_score_ledger_mismatch_records")
 DRAIN_WITHIN_S: Final = 180.0
 BUCKETS_MS: Final = np.geomspace(0.5, 60_000, 400)
 
@@ -224,14 +226,21 @@ def _checked(product: Product, settings: Mapping[str, str]) -> tuple[list[str], 
             )
             if rows != unique:
                 problems.append(f"{table_}[{partition}]: {rows - unique} rows are there twice")
-    ((stored,),) = product.rows(
-        "SELECT (SELECT countIf(NOT late) FROM trades) + (SELECT countIf(NOT late) FROM quotes) "
-        "+ (SELECT countIf(NOT late) FROM news)"
-    )
-    counts["events_stored"] = int(stored)
-    if stored != doors["folded"]:
-        problems.append(f"trades, quotes and news that are not late: expected {doors['folded']}, found {stored}")
-    return problems, counts
+    held = [f"(SELECT count() FROM {name})" for name in TABLES_OF[EVENTS]]
+    counts["events_stored"] = int(product.rows(f"SELECT {' + '.join(held)}")[0][0])
+    if counts["events_stored"] != records - doors["rejected"]:
+        problems.append(f"rows of events: expected {records - doors['rejected']}, found {counts['events_stored']}")
+    return problems + _audited(product), counts
+
+
+def _audited(product: Product) -> list[str]:
+    """What the auditor of the scoring process has to complain of."""
+    command = Path(f"/proc/{_pids(product, {})['score']}/cmdline").read_text().split("\0")
+    port = command[command.index("--metrics-port") + 1]
+    lines = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=20).text.splitlines()
+    told = [line.rsplit(" ", 1) for line in lines if line.startswith(AUDITED)]
+    assert told, "the scoring process exports nothing of its auditor"
+    return [f"{name} is {value}" for name, value in told if float(value) != 0]
 
 
 def _told(soak: Soak, asked: argparse.Namespace, problems: list[str], counts: Mapping[str, int]) -> int:

@@ -1,0 +1,107 @@
+"""A log replayed: what is due when, where it ends, and what `--from` and `--to` mean."""
+
+import math
+
+import pytest
+
+from infra.replay_store import checked_name
+from schemas.errors import InputError, LogError
+from streams.decode import Poll
+from streams.replay import SILENCE_S, Pace, Span, SpanLog
+from streams.span_text import Bound, bound
+from tests.fakes import ListLog, SteppingClock
+
+
+def log(**counts: int) -> ListLog:
+    """Partitions `p0`, `p1`… with so many records, ten milliseconds apart by the broker's clock."""
+    return ListLog({int(name[1:]): [b"x"] * count for name, count in counts.items()})
+
+
+def read(spans: SpanLog, clock: SteppingClock, step_s: float) -> list[tuple[float, int, int]]:
+    """(seconds after the first look, partition, offset) of every record, in steps of time, until all readers have ended."""
+    readers, start, given = [spans.open(p, None) for p in spans.partitions], clock.now, []
+    while not all(reader.ended() for reader in readers):
+        for reader in readers:
+            poll = reader.poll(7)
+            if poll is not None:
+                given += [((clock.now - start) / 1e9, poll.partition, offset) for offset in poll.offsets]
+        clock.sleep(step_s)
+    return given
+
+
+def test_at_speed_one_every_record_waits_for_its_gap() -> None:
+    clock = SteppingClock()
+    given = read(SpanLog(log(p0=50), [Span(0, 0, 50)], clock, 1.0), clock, step_s=0.01)
+    assert [offset for _, _, offset in given] == list(range(50))
+    assert all(abs(at - 0.01 * offset) <= 0.010_001 for at, _, offset in given)
+
+
+@pytest.mark.parametrize("speed", [1.0, 10.0, math.inf])
+def test_every_speed_gives_the_same_records_in_the_same_order(speed: float) -> None:
+    clock = SteppingClock()
+    spans = [Span(0, 3, 40), Span(1, 0, 100)]
+    given = read(SpanLog(log(p0=60, p1=100), spans, clock, speed), clock, step_s=0.005)
+    for span in spans:
+        assert [offset for _, p, offset in given if p == span.partition] == list(range(span.first, span.end))
+
+
+def test_ten_times_as_fast_takes_a_tenth_of_the_time() -> None:
+    took = {}
+    for speed in (1.0, 10.0):
+        clock = SteppingClock()
+        took[speed] = read(SpanLog(log(p0=201), [Span(0, 0, 201)], clock, speed), clock, step_s=0.001)[-1][0]
+    assert took[1.0] == pytest.approx(2.0, abs=0.01)
+    assert took[10.0] == pytest.approx(0.2, abs=0.01)
+
+
+def test_nothing_is_due_before_the_earliest_first_record_of_all_partitions_is_known() -> None:
+    clock = SteppingClock()
+    pace = Pace(clock, 1.0, {0, 1})
+    pace.show(0, 5_000)
+    assert pace.due([5_000]) == 0
+    pace.show(1, 4_000)
+    assert (pace.due([5_000]), pace.due([4_000, 4_001])) == (0, 1)
+    clock.sleep(1.0)
+    assert pace.due([5_000, 5_001]) == 1
+
+
+def test_an_empty_span_is_not_waited_for() -> None:
+    spans = SpanLog(log(p0=5, p1=0), [Span(0, 0, 5), Span(1, 0, 0)], SteppingClock(), 1.0)
+    assert spans.partitions == [0]
+
+
+def test_a_record_that_never_comes_is_told_and_not_waited_for_for_ever() -> None:
+    clock = SteppingClock()
+    reader = SpanLog(log(p0=5), [Span(0, 0, 9)], clock).open(0, None)
+    assert isinstance(reader.poll(100), Poll)
+    assert reader.poll(100) is None
+    clock.sleep(SILENCE_S + 1)
+    with pytest.raises(LogError, match="expected records up to offset 8, found none after 4"):
+        reader.poll(100)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", Bound()),
+        ("1000", Bound(everywhere=1000)),
+        ("0:100,3:50", Bound(by_partition={0: 100, 3: 50})),
+        ("2026-11-22T14:30:00Z", Bound(at_ms=1_795_357_800_000)),
+        ("2026-11-22T15:30:00+01:00", Bound(at_ms=1_795_357_800_000)),
+        ("2026-11-22 14:30", Bound(at_ms=1_795_357_800_000)),
+    ],
+)
+def test_a_bound_is_an_offset_or_pairs_or_a_time(text: str, expected: Bound) -> None:
+    assert bound(text, "--from") == expected
+
+
+@pytest.mark.parametrize("text", ["-5", "0:", "0:1;1:2", "yesterday", "1:2:3"])
+def test_anything_else_is_refused_with_what_was_expected(text: str) -> None:
+    with pytest.raises(InputError, match="--to: expected an offset such as 1000"):
+        bound(text, "--to")
+
+
+@pytest.mark.parametrize("name", ["", "Big", "a-b", "x`; DROP", "1a", "a" * 33, "a\n"])
+def test_a_name_that_could_be_no_table_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="--into"):
+        checked_name(name)
