@@ -20,6 +20,7 @@ from infra.recovery import RecoveryStore, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
 from infra.tables import ClickHouseTables, create_tables
+from infra.trade_history import ClickHouseTradeHistory
 from infra.writers import Lease
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import StoreUnavailable
@@ -28,6 +29,7 @@ from schemas.tables import tables
 from streams.blocks import BlockBuffer
 from streams.messages import MessageMaker
 from streams.ports import Meter
+from streams.revisions import Reviser
 from streams.rows import RowMaker
 
 TELL_EVERY_S: Final = 5.0
@@ -174,7 +176,9 @@ def _rebuild(
     ttl_s, writer = settings.redis.ttl.total_seconds(), computation.writer
     latest = LatestStore(settings.redis.url.get_secret_value(), ttl_s=ttl_s, writer=writer)
     topics = KafkaWriter(settings.kafka, writer.wait)
-    outlets = Outlets(stored, buffer, topics, computation.messages, _where_there_is_redis(latest))
+    history = ClickHouseTradeHistory(database, name, log_id)
+    revise = Reviser(computation.make.fold_rules.bars, history, buffer.stored, computation.meter)
+    outlets = Outlets(stored, buffer, topics, computation.messages, _where_there_is_redis(latest), revise)
     rebuild = Rebuild(
         computation.log, settings.kafka, ClickHouseArchive(database, name, log_id), store, computation.make, outlets,
         wanted.accept_loss,

@@ -44,8 +44,13 @@ def scored(deployment: Scoring) -> None:
 
 def assert_served_is(deployment: Scoring, outputs: list) -> None:  # type: ignore[type-arg]
     assert served(deployment) == folded(outputs)
-    bars = deployment.rows("SELECT src_partition, src_offset, start, open, high, low, close, volume, value FROM bars")
+    bars = deployment.rows(
+        "SELECT src_partition, src_offset, start, open, high, low, close, volume, value FROM bars WHERE reason = 'closed'"
+    )
     assert sorted(bars) == bars_of(outputs)
+    assert deployment.rows(
+        "SELECT count() > 20, count() = uniqExact(symbol, kind, start, rev) FROM bars WHERE rev > 0"
+    ) == [(1, 1)]
     assert sorted(deployment.said_on(PREDICTIONS)) == sorted(folded(outputs))
     for topic, table in ((BARS, "bars"), (OUTCOMES, "outcomes")):
         stored = deployment.rows(f"SELECT src_partition, src_offset FROM {table}")
@@ -62,6 +67,8 @@ def test_what_follows_a_rebuild_is_what_an_undisturbed_process_says(deployment: 
     with deployment.running():
         deployment.until_folded(outputs)
     assert_served_is(deployment, outputs)
+    verified = deployment.command("verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def assert_comes_from_clickhouse(deployment: Scoring) -> None:
