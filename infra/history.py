@@ -19,13 +19,14 @@ class ClickHouseHistory:
         self._database, self._name = database, name
 
     def bars(self, symbol: str, kind: str, span: Span) -> Sequence[Bar]:
-        """The newest revision of each bar, ascending."""
+        """The newest revision of each bar that holds a trade, ascending."""
         after = span.start - 1 if span.after is None else max(span.after, span.start - 1)
+        columns = ", ".join(f"`{column}`" for column in COLUMNS)
         found = self._database.rows(
-            f"SELECT {', '.join(f'`{column}`' for column in COLUMNS)} FROM `{self._name}`.bars FINAL "  # noqa: S608
+            f"SELECT {columns} FROM (SELECT {columns} FROM `{self._name}`.bars FINAL "  # noqa: S608
             "WHERE symbol = {symbol:String} AND kind = {kind:String} "
             "AND start > fromUnixTimestamp64Nano({after:Int64}) AND start < fromUnixTimestamp64Nano({end:Int64}) "
-            "ORDER BY start, rev DESC LIMIT 1 BY start LIMIT {limit:UInt32}",
+            "ORDER BY start, rev DESC LIMIT 1 BY start) WHERE n_trades > 0 ORDER BY start LIMIT {limit:UInt32}",
             {"symbol": symbol, "kind": kind, "after": after, "end": span.end, "limit": span.limit},
         )
         return [Bar(**dict(zip(COLUMNS, row, strict=True))) for row in found.rows]

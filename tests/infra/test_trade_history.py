@@ -13,8 +13,10 @@ import pytest
 from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
+from api.ports import Span
 from infra.clickhouse import Database, connect
 from infra.embedded.services import Embedded
+from infra.history import ClickHouseHistory
 from infra.tables import ClickHouseTables, create_tables
 from infra.trade_history import ClickHouseTradeHistory
 from processors.features import FEATURE_NAMES, FEATURES_ID
@@ -189,3 +191,13 @@ def test_a_changed_view_reaches_a_database_that_is_there(stored: Stored) -> None
     stored.database.command(f"CREATE OR REPLACE VIEW `{stored.name}`.bars_latest AS SELECT 1 AS one")
     create_tables(stored.database, stored.name, FEATURE_NAMES)
     assert stored.rows(f"SELECT count() > 100 FROM `{stored.name}`.bars_latest") == [(True,)]
+
+
+def test_the_api_reads_the_newest_bars_and_none_without_a_trade(stored: Stored) -> None:
+    perfect = newest(bars(DAY.ordered))
+    history = ClickHouseHistory(stored.database, stored.name)
+    for kind in ("1s", "1m"):
+        read = history.bars("S1", kind, Span(0, 2**62, 10_000, None))
+        assert [bar.start for bar in read] == sorted(
+            start for symbol, of, start in perfect if (symbol, of) == ("S1", kind)
+        )
