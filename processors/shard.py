@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, RevisionRequests
 from processors.batch import NS, EventBatch, Integers, Matrix
-from processors.columns import EventColumns, LogStretch, columns, dead_letter
+from processors.columns import SMALLEST_PRICE, EventColumns, LogStretch, columns, dead_letter
 from processors.features import FEATURES, FeatureEngine
 from processors.feeds import FeedTimes
 from processors.indicator import Indicator
@@ -139,6 +139,8 @@ class Shard:
         refused = dict.fromkeys(np.flatnonzero(events.bid > events.ask).tolist(), "crossed_quote")
         ahead = events.ts_event > events.ts_ingest + self.rules.future_ns
         refused |= dict.fromkeys(np.flatnonzero(ahead).tolist(), "future")
+        tiny = (events.price < SMALLEST_PRICE) | (events.bid < SMALLEST_PRICE) | (events.ask < SMALLEST_PRICE)
+        refused |= dict.fromkeys(np.flatnonzero(tiny).tolist(), "invalid_value")
         if refused:
             stretch, events = _without(stretch, events, refused, self.partition)
         row, venue, refused = self.symbols.number(stretch.events, events.kind)

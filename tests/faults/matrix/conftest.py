@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.services import embedded_services
+from processors.shard import FoldRules
 from tests.faults.matrix.stage import Scoring, Services, Stage, proxied
 
 
@@ -24,9 +25,15 @@ def stage(services: Services, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def shared(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A log and a history for all tests of a module, which must not ask for `stage` as well."""
-    made = Stage(services, tmp_path_factory.mktemp("shared"))
+def shared(
+    services: Services, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Stage]:
+    """A log and a history for all tests of a module, which must not ask for `stage` as well.
+
+    A module's `SETTINGS` are those of its scoring process, its `RULES` what they say.
+    """
+    settings, rules = (getattr(request.module, name, default) for name, default in (("SETTINGS", {}), ("RULES", None)))
+    made = Stage(services, tmp_path_factory.mktemp("shared"), settings=settings, rules=rules or FoldRules())
     yield made
     made.close()
 

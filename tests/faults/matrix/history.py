@@ -5,33 +5,42 @@ SQL over the raw rows: one row too few, too many, twice or different in one bit 
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.clickhouse import Database
-from processors.features import FEATURE_NAMES
+from infra.composition import ShardMaker
+from processors.features import FEATURE_NAMES, FEATURES_ID
+from processors.sessions import Sessions
+from processors.shard import FoldRules, Shard
 from schemas.tables import Table, tables
-from streams.rows import Block, Column, joined
-from tests.fakes import ListStore
+from streams.decode import Poll, decode
+from streams.rows import Block, Column, RowMaker, joined
 
 NAN: Final = 0x7FF8000000000000
 PARTITION_WEIGHT: Final = 1_000_003
 Sums = Mapping[str, int]
 Unsigned = NDArray[np.uint64]
-FIRST_ISSUES: Final = {"bars": "rev = 0"}
+FIRST_ISSUES: Final = {"bars": "reason = 'closed'"}
 """Revisions have tests of their own, which know their history; here the fold alone is the oracle."""
 LEFT_OUT: Final = frozenset({"log_id", "ts_broker", "onnx_id"})
 DECLARED: Final = {table.name: table for table in tables(FEATURE_NAMES)}
 
 
-def folded(store: ListStore) -> dict[str, Sums]:
-    """Sums of what an undisturbed fold says, by table."""
+def folded(polls: Iterable[Poll], log_id: str, rules: FoldRules) -> dict[str, Sums]:
+    """Sums of what an undisturbed fold of these records says, by table."""
+    make = ShardMaker(rules, Sessions(), None)  # no venue of these tests keeps a calendar
+    kinds = [kind.name for kind in rules.bars]
+    rows = RowMaker(log_id, FEATURE_NAMES, FEATURES_ID, rules.champion, "none", kinds, rules.label.horizon_ns)
+    shards: dict[int, Shard] = {}
     blocks: dict[str, list[Block]] = {}
-    for table, block, _ in store.inserts:
-        blocks.setdefault(table, []).append(block)
+    for poll in polls:
+        shard = shards.setdefault(poll.partition, make(poll.partition))
+        for table, block in rows.blocks(shard.advance(decode(poll))).items():
+            blocks.setdefault(table, []).append(block)
     return {name: _folded(table, blocks.get(name, [])) for name, table in DECLARED.items()}
 
 
@@ -86,7 +95,8 @@ def _folded(table: Table, blocks: list[Block]) -> Sums:
     block = joined(blocks)
     kept = np.ones(len(np.asarray(block["src_offset"])), np.bool_)
     if table.name in FIRST_ISSUES:
-        kept = np.asarray(block["rev"]) == 0
+        codes, words = block["reason"]
+        kept = np.array([word == "closed" for word in words])[codes]
     partition, offset = _bits(block["src_partition"], "UInt16"), _bits(block["src_offset"], "Int64")
     weight = (offset * np.uint64(2) + np.uint64(1) + partition * np.uint64(PARTITION_WEIGHT))[kept]
     sums = {c: int((_bits(block[c], t)[kept] * weight).sum(dtype=np.uint64)) for c, t in _weighed(table)}

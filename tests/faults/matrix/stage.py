@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from urllib.request import urlopen
 
 import msgspec
 import redis
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from infra.clickhouse import Database, connect
 from infra.embedded.services import Embedded
@@ -24,18 +25,20 @@ from infra.kafka import client_config
 from infra.kafka_log import READER, end_offsets
 from infra.kafka_writer import KafkaWriter
 from infra.settings import Kafka
+from processors.shard import FoldRules
 from schemas.events import Event
 from schemas.rows import SCORE_STATUS_KEY, ScoreStatus
-from schemas.topics import PREDICTIONS
+from schemas.topics import EVENTS, PREDICTIONS, Topic
+from streams.decode import Poll
 from tests.faults.matrix.history import differences, folded, stored
 from tests.faults.proxy import ChaosProxy
 from tests.product.running import environment
-from tests.services.flows import FlowRun, fresh_topics
+from tests.services.flows import fresh_topics
 from tests.services.processes import HOST, Program, free_ports, until
 
 PARTITIONS = 2
 MIB = 1 << 20
-SETTLED_WITHIN_S = 60.0
+SETTLED_WITHIN_S = 40.0
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,13 @@ class Scoring(Program):
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum of a metric's series that carry these labels."""
-        with urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=5) as answer:
-            told = answer.read().decode()
-        series = re.findall(rf"^tickwire_{name}(?:\{{(.*)\}})? (\S+)$", told, re.MULTILINE)
+        series = re.findall(rf"^tickwire_{name}(?:\{{(.*)\}})? (\S+)$", self.metrics(), re.MULTILINE)
         return sum(float(v) for has, v in series if all(f'{n}="{label}"' in has for n, label in labels.items()))
+
+    def metrics(self) -> str:
+        """As Prometheus reads them."""
+        with urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
 
     def rss(self) -> int:
         """Resident bytes."""
@@ -105,6 +111,8 @@ class Stage:
     partitions: int = PARTITIONS
     settings: Mapping[str, str] = field(default_factory=dict)
     same_log: "Stage | None" = None
+    rules: FoldRules = field(default_factory=FoldRules)
+    """What `settings` say, for the undisturbed fold."""
 
     def __post_init__(self) -> None:
         self.log_id = self.same_log.log_id if self.same_log else uuid.uuid4().hex
@@ -173,9 +181,20 @@ class Stage:
         self.writer.write(events)
         self.writer.flush()
 
+    def write_raw(self, values: Sequence[bytes | None], partition: int = 0) -> None:
+        """Records of whatever bytes onto one partition of the log."""
+        producer = Producer(client_config(self.kafka))
+        for value in values:
+            producer.produce(EVENTS.name, value, partition=partition)
+        assert producer.flush(20) == 0
+
     def records(self) -> int:
         """On the log."""
-        return sum(high for _, high in end_offsets(self.kafka).values())
+        return sum(self.ends().values())
+
+    def ends(self) -> dict[int, int]:
+        """Partition to the offset of its next record."""
+        return {partition: high for partition, (_, high) in end_offsets(self.kafka).items()}
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What the history says, asked past the proxy; `{db}` stands for its database."""
@@ -191,7 +210,7 @@ class Stage:
 
     def exact(self, within_s: float = SETTLED_WITHIN_S) -> None:
         """The history becomes, and stays for a moment, that of an undisturbed fold of the whole log."""
-        expected = folded(FlowRun(self.kafka).go().store)
+        expected = folded(self.polls(), self.log_id, self.rules)
         deadline = time.monotonic() + within_s
         while told := differences(expected, stored(self.database, self.history, self.log_id)):
             assert time.monotonic() < deadline, "\n".join(told)
@@ -202,15 +221,28 @@ class Stage:
 
     def predicted(self) -> list[tuple[int, int]]:
         """(source partition, source offset) of every record of the predictions' topic, in no order."""
+        rows = [PREDICTIONS.decode(message.value()) for message in self._messages(PREDICTIONS)]
+        return [(row.src_partition, row.src_offset) for row in rows if row.log_id == self.log_id]
+
+    def polls(self) -> list[Poll]:
+        """The whole log, read past every proxy."""
+        found = []
+        messages = sorted(self._messages(EVENTS), key=lambda message: (message.partition(), message.offset()))
+        for partition, group in groupby(messages, lambda message: int(message.partition())):
+            told = list(group)
+            offsets, times = [m.offset() for m in told], [m.timestamp()[1] for m in told]
+            found.append(Poll(partition, [m.value() for m in told], offsets, times))
+        return found
+
+    def _messages(self, topic: Topic[Any]) -> list[Message]:
         consumer = Consumer({**client_config(self.kafka), **READER})
-        ends = end_offsets(self.kafka, PREDICTIONS.name)
-        consumer.assign([TopicPartition(PREDICTIONS.name, p, low) for p, (low, _) in ends.items()])
-        found: list[tuple[int, int]] = []
-        deadline = time.monotonic() + 20
+        ends = end_offsets(self.kafka, topic.name)
+        consumer.assign([TopicPartition(topic.name, p, low) for p, (low, _) in ends.items()])
+        found: list[Message] = []
+        deadline = time.monotonic() + 30
         while len(found) < sum(high - low for low, high in ends.values()):
-            assert time.monotonic() < deadline, "the topic was not read to its end"
-            rows = [PREDICTIONS.decode(m.value()) for m in consumer.consume(4096, 0.5) if m.error() is None]
-            found += [(row.src_partition, row.src_offset) for row in rows if row.log_id == self.log_id]
+            assert time.monotonic() < deadline, f"{topic.name} was not read to its end"
+            found += [message for message in consumer.consume(4096, 0.5) if message.error() is None]
         consumer.close()
         return found
 

@@ -68,7 +68,9 @@ def test_flushed_it_is_told_also_what_an_earlier_process_had_scored(
     told_all(store, shared)
 
 
-@pytest.mark.parametrize("fault", [Fault.refuse(), Fault.blackhole(), Fault.delay(0.3)], ids=["refused", "black hole", "slow"])
+@pytest.mark.parametrize(
+    "fault", [Fault.refuse(), Fault.blackhole(), Fault.delay(0.3)], ids=["refused", "black hole", "slow"]
+)
 def test_scoring_goes_on_without_it_and_then_tells_it_the_newest(
     shared: Stage, live: Scoring, store: LatestStore, fault: Fault
 ) -> None:
