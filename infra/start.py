@@ -16,7 +16,7 @@ from infra.composition import ShardMaker
 from infra.kafka_log import KafkaLog, KafkaPartitionReader
 from infra.kafka_writer import KafkaWriter
 from infra.rebuild import Outlets, Progress, Rebuild, RebuildReport
-from infra.recovery import RecoveryStore, request_path
+from infra.recovery import RecoveryStore, ask_for_rebuild, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
 from infra.tables import ClickHouseTables, create_tables
@@ -107,9 +107,10 @@ def start(computation: Computation, ends: Callable[[], dict[int, tuple[int, int]
     with _database(computation.settings) as database:
         state = store.state(lambda: _stored_ids(database, computation))
         if wanted.rebuild or asked.exists() or state == "changed":
-            structlog.get_logger().info(
-                "rebuild", why="asked for" if state != "changed" else "what is computed has changed"
-            )
+            if state == "changed":
+                ask_for_rebuild(computation.settings.data, computation.group)  # so that `up` waits for it
+            why = "what is computed has changed" if state == "changed" else "asked for"
+            structlog.get_logger().info("rebuild", why=why)
             report = _rebuild(computation, store, database, ends(), wanted)
             asked.unlink(missing_ok=True)
             if wanted.done is not None:

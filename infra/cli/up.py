@@ -135,7 +135,18 @@ class _Start:
         if training:
             self._train(bar)
         self.supervisor.start(self._process("news"))
+        self._await_rebuild()
         self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
+
+    def _await_rebuild(self) -> None:
+        """Folding a long log again takes its time; it is over when its request is gone, or scoring was given up."""
+        from infra.recovery import request_path  # noqa: PLC0415
+
+        def given_up() -> bool:
+            return any(each.service.name == "score" and each.phase == "failed" for each in self.supervisor.services())
+
+        while request_path(self.settings.data).exists() and not given_up():
+            time.sleep(0.1)
 
     def _train(self, bar: Progress) -> None:
         """Wait for the history, fold it, train the first model."""

@@ -89,12 +89,12 @@ def environment(data: Path, **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(data: Path, source: str, **settings: str) -> Iterator[Product]:
-    """`tickwire up` until its table is printed; Ctrl-C at the end."""
+def running(data: Path, source: str, *options: str, **settings: str) -> Iterator[Product]:
+    """`tickwire up` with these options until its table is printed; Ctrl-C at the end."""
     env, said = environment(data, **settings), data.with_name(f"{data.name}.said")
     with said.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "infra.cli", "up", "--source", source], env=env, cwd=ROOT, stdout=out,
+            [sys.executable, "-m", "infra.cli", "up", "--source", source, *options], env=env, cwd=ROOT, stdout=out,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
     product = Product(process, data, env, said)
