@@ -23,7 +23,7 @@ class Statuses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds. settle: from being folded to being stored, two epochs and a store. most: for a log to be folded to its end."""
+    """Seconds. settle: from being folded to being stored, two epochs and a store. most: without a step towards the end."""
 
     settle_s: float
     most_s: float = 60.0
@@ -43,12 +43,15 @@ def settled(
     A process that has folded a record has stored it two epochs later, or died: only one that lived through that time counts.
     """
     wanted = {p: end for p, end in ends.items() if end > 0}
-    deadline, silent_since = clock.now_ns() + round(patience.most_s * NS), clock.now_ns()
+    moved_at = heard_at = clock.now_ns()
+    furthest = -1
     while wanted:
-        seen = _look(statuses, log_id, wanted)
+        seen, now = _look(statuses, log_id, wanted), clock.now_ns()
         if seen:
-            silent_since = clock.now_ns()
-        over = clock.now_ns() >= deadline or clock.now_ns() - silent_since >= GONE_AFTER_S * NS
+            heard_at = now
+        if (done := sum(each.position for each in seen.values())) > furthest:
+            furthest, moved_at = done, now
+        over = now - moved_at >= patience.most_s * NS or now - heard_at >= GONE_AFTER_S * NS
         if over or all(p in seen and seen[p].position >= end for p, end in wanted.items()):
             if not seen:
                 return {}

@@ -63,6 +63,11 @@ def test_a_process_that_is_behind_is_waited_for() -> None:
     assert (found, waited) == ({0: 10, 1: 20}, 15.0)
 
 
+def test_a_process_that_is_far_behind_is_waited_for_as_long_as_it_moves() -> None:
+    found, waited = asked(lambda at: {0: int(at), 1: 20}, {0: 1_000, 1: 20})
+    assert (found, waited) == ({0: 1_000, 1: 20}, 1_005.0)
+
+
 def test_a_process_that_stays_behind_is_judged_to_where_it_is() -> None:
     found, waited = asked(lambda at: {0: 4, 1: 20}, {0: 10, 1: 20})
     assert found == {0: 4, 1: 20}
