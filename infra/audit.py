@@ -20,7 +20,7 @@ from schemas.errors import BackendError
 from streams.audit import TABLES_OF, Checkpoint, Difference, Notes, Stretch, compared, skipped, stretches
 from streams.ports import Meter
 
-OLD_AT_ONCE: Final = 40
+OLD_AT_ONCE: Final = 20
 """Older stretches that are counted again in one round."""
 
 
@@ -99,15 +99,17 @@ class Auditor:
     def _remember(self) -> bool:
         """Counts of the last hours from the ledger, so that a restart forgets nothing."""
         found = self._database.rows(
-            f"SELECT src_partition, src_offset, first_offset, {', '.join(DOORS)} FROM `{self._name}`.ledger FINAL "  # noqa: S608
+            f"SELECT src_partition, src_offset, first_offset, date_diff('second', ts_broker, now64(3)), {', '.join(DOORS)} "  # noqa: S608
+            f"FROM `{self._name}`.ledger FINAL "
             "WHERE log_id = {log_id:String} AND ts_broker > now64(3) - INTERVAL {horizon:UInt32} SECOND "
             "ORDER BY src_partition, src_offset",
             {"log_id": self._log_id, "horizon": round(self._horizon_s)},
         )
         now = time.monotonic()
-        for number, offset, first, *counts in found.rows:
+        for number, offset, first, age_s, *counts in found.rows:
             self._began[int(number)] = int(first)
-            self._partitions.setdefault(int(number), _Partition()).add(Checkpoint(int(offset), tuple(counts)), now)
+            checkpoint = Checkpoint(int(offset), tuple(int(count) for count in counts))
+            self._partitions.setdefault(int(number), _Partition()).add(checkpoint, now - int(age_s))
         return True
 
     def _counted(self, number: int, run: Sequence[Stretch]) -> dict[int, Mapping[str, Difference]]:

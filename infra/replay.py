@@ -29,7 +29,7 @@ from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import InputError
 from schemas.tables import tables
 from schemas.topics import EVENTS
-from streams.bytewax_io import EventSource, TableSink
+from streams.bytewax_io import EventSource, PartitionedSink, TableSink
 from streams.flow import Sinks, build
 from streams.messages import MessageMaker
 from streams.ports import Log
@@ -96,6 +96,11 @@ def replay_log(
     return record
 
 
+def _silent(partitions: list[int]) -> tuple[PartitionedSink, PartitionedSink, Callable[[], None]]:
+    """Nobody listens to topics and newest rows."""
+    return NoSink(partitions), NoSink(partitions), lambda: None
+
+
 def _connected(settings: Settings) -> Database:
     clickhouse = settings.clickhouse
     return connect(
@@ -128,13 +133,14 @@ class _Run:
         if not partitions:
             self.buffer.close()
             return
-        topics, latest, flush = NoSink(partitions), NoSink(partitions), lambda: None
+        topics, latest, flush = _silent(partitions)
         if options.topics:
             topics, latest, flush = spoken_sinks(self.settings, options.into, partitions, self.messages, self.telemetry)
         source = EventSource(self.log, WallClock(), stop, lambda: told(self.progress()), self.telemetry)
         make = ShardMaker(self.rules, sessions(self.settings.fold), self.onnx)
         sinks = Sinks(topics, latest, TableSink(partitions, self.buffer))
-        run_main(build(source, make, sinks, step_name(self.rules), self.telemetry, self.revise))  # type: ignore[no-untyped-call]
+        flow = build(source, make, sinks, step_name(self.rules), self.telemetry, self.revise)
+        run_main(flow)  # type: ignore[no-untyped-call]
         flush()
         told(self.progress())
         if self.progress().records < self.progress().records_total:
