@@ -20,8 +20,7 @@ from infra.clock import WallClock
 from infra.history import ClickHouseHistory
 from infra.kafka_log import follow
 from infra.redis import PREFIX, LatestStore
-from infra.replay_store import database_of
-from infra.replay_topics import key_prefix, topic_of
+from infra.replay_names import database_of, key_prefix, topic_of
 from infra.settings import Settings
 from infra.status import RedisStatus
 from infra.telemetry import Telemetry

@@ -19,7 +19,8 @@ from infra.composition import ShardMaker, load_model, rules, sessions, step_name
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import current_log, reader_of, spans
-from infra.replay_store import ReplayRecord, ReplayStore, checked_name, digests, output_hash
+from infra.replay_names import checked_name, database_of
+from infra.replay_store import ReplayRecord, ReplayStore, digests, output_hash
 from infra.replay_topics import spoken_sinks
 from infra.settings import Kafka, Settings
 from infra.tables import ClickHouseTables
@@ -161,7 +162,7 @@ def _record(
     store: ReplayStore, database: Database, settings: Settings, run: _Run, options: ReplayOptions, seconds: float
 ) -> ReplayRecord:
     live, chosen, log_id = settings.clickhouse.database, run.log.spans, run.log.log_id
-    found = digests(database, f"{live}_replay_{options.into}", log_id, chosen)
+    found = digests(database, database_of(live, options.into), log_id, chosen)
     live_hash: str | None = None
     differs: tuple[str, ...] = ()
     began = store.first_offsets(log_id)

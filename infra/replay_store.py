@@ -1,20 +1,19 @@
 """Where replays are kept: one ClickHouse database each, beside the live one, and what was replayed into it."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from infra.clickhouse import Database
+from infra.replay_names import database_of
 from infra.tables import create_tables
 from processors.features import FEATURE_NAMES
 from schemas.errors import InputError
 from schemas.tables import BARS, OUTCOMES, PREDICTIONS, Table, features_table
 from streams.replay import Span
 
-NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 HASHED: Final = (features_table(FEATURE_NAMES), PREDICTIONS, OUTCOMES, BARS)
 
 
@@ -35,20 +34,6 @@ class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True):
     differs: Sequence[str]
     """Tables in which the two are not the same."""
     seconds: float
-
-
-def checked_name(name: str) -> str:
-    """The name; `InputError` where it cannot be part of a database's and a topic's."""
-    if NAME.fullmatch(name) is None:
-        raise InputError(
-            f"--into: expected a name of small letters, digits and _, at most 32, that begins with a letter; was {name!r}"
-        )
-    return name
-
-
-def database_of(live: str, name: str) -> str:
-    """ClickHouse database of a replay."""
-    return f"{live}_replay_{checked_name(name)}"
 
 
 class ReplayStore:

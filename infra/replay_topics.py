@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_writer import KafkaWriter
 from infra.redis import LatestStore
+from infra.replay_names import key_prefix, topic_of
 from infra.settings import Kafka, Settings
 from infra.telemetry import Telemetry
 from schemas.errors import LogError
@@ -18,16 +19,6 @@ from streams.messages import MessageMaker
 from streams.newest import NewestRows
 
 SAID: Final = (PREDICTIONS, OUTCOMES, BARS, DEAD_LETTERS)
-
-
-def topic_of(name: str, topic: str) -> str:
-    """Name of a replay's own topic."""
-    return f"replay.{name}.{topic}"
-
-
-def key_prefix(name: str) -> str:
-    """What stands before a symbol in the Redis key of a replay's newest row."""
-    return f"tickwire:replay:{name}:latest:"
 
 
 class NamedWriter:
