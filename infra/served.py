@@ -58,13 +58,19 @@ class ClickHouseServed:
         return int(self.database.rows(sql, {"log": self.log_id, "partition": partition}).rows[0][0])
 
     def not_newest(self) -> list[tuple[Any, ...]]:
-        """Bars of which the view `bars_latest` does not show the newest revision: symbol, kind, start, shown, newest."""
+        """Bars of which the view `bars_latest` does not show the newest revision, once: symbol, kind, start, shown, newest.
+
+        A bar whose trades were all taken back is not to be shown.
+        """
         by = "GROUP BY symbol, kind, start"
-        newest = f"SELECT symbol, kind, start, max(rev) AS newest FROM `{self.name}`.bars {by}"  # noqa: S608
+        newest = (
+            "SELECT symbol, kind, start, max(rev) AS newest, argMax(n_trades, rev) > 0 AS whole "  # noqa: S608
+            f"FROM `{self.name}`.bars {by}"
+        )
         shown = f"SELECT symbol, kind, start, count() AS times, max(rev) AS rev FROM `{self.name}`.bars_latest {by}"  # noqa: S608
         return self.database.rows(
             f"SELECT symbol, kind, start, times, rev, newest FROM ({newest}) AS n LEFT JOIN ({shown}) AS s "  # noqa: S608
-            f"USING (symbol, kind, start) WHERE rev != newest OR times != 1 LIMIT 100 {GENTLY}"
+            f"USING (symbol, kind, start) WHERE times != whole OR (whole AND rev != newest) LIMIT 100 {GENTLY}"
         ).rows
 
     def _stretch(self, partition: int, first: int, end: int) -> Mapping[str, object]:
