@@ -23,13 +23,13 @@ MARK: Final = "tickwire:told:{group}"
 """A key that is there as long as the store has forgotten nothing."""
 # Offsets are compared as text: Lua's numbers are doubles, and exact only up to 2**53.
 WRITE_NEWER: Final = """
-local written, epoch = 0, tonumber(ARGV[2])
+local written, epoch, lineage = 0, tonumber(ARGV[2]), ARGV[3]
 for i, key in ipairs(KEYS) do
-  local log_id, offset, payload = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
-  local stored = redis.call('HMGET', key, 'log_id', 'offset', 'epoch')
-  local known, newer = stored[2], tonumber(stored[3] or '0') > epoch
+  local log_id, offset, payload = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
+  local stored = redis.call('HMGET', key, 'log_id', 'offset', 'epoch', 'lineage')
+  local known, newer = stored[2], stored[4] == lineage and tonumber(stored[3]) > epoch
   if not newer and (stored[1] ~= log_id or #known < #offset or (#known == #offset and known < offset)) then
-    redis.call('HSET', key, 'log_id', log_id, 'offset', offset, 'payload', payload, 'epoch', epoch)
+    redis.call('HSET', key, 'log_id', log_id, 'offset', offset, 'payload', payload, 'epoch', epoch, 'lineage', lineage)
     redis.call('PEXPIRE', key, ARGV[1])
     written = written + 1
   end
@@ -45,6 +45,10 @@ class Writer(Protocol):
     @property
     def epoch(self) -> int:
         """Rises with every writer."""
+
+    @property
+    def lineage(self) -> str:
+        """Among which epochs may be compared."""
 
     def check(self) -> None:
         """Return if this process may write; `WriterError` when it may not any more, `DatabaseUnavailable` in doubt."""
@@ -85,21 +89,21 @@ class LatestStore:
         """
         if not rows:
             return 0
-        arguments: list[str | int | bytes] = [self._ttl_ms, self._permitted()]
+        arguments: list[str | int | bytes] = [self._ttl_ms, *self._permitted()]
         hit("latest.before_write")
         for row in rows:
             arguments += [row.log_id, row.src_offset, self._encoder.encode(row)]
         with self._wrapped():
             return int(self._write_newer([self._prefix + row.symbol for row in rows], arguments))
 
-    def _permitted(self) -> int:
+    def _permitted(self) -> tuple[int, str]:
         if self._writer is None:
-            return 0
+            return 0, ""
         try:
             self._writer.check()
         except DatabaseUnavailable as error:
             raise StoreUnavailable(f"nothing is written to Redis at {self._where}: {error}") from error
-        return self._writer.epoch
+        return self._writer.epoch, self._writer.lineage
 
     def read(self, symbol: str) -> Latest | None:
         """The newest row of a symbol; None where nothing is known of it (any more)."""

@@ -81,6 +81,7 @@ class Lease:
 
     def __post_init__(self) -> None:
         self.epochs: dict[int, int] = {}
+        self.lineage = ""
         self._numbers, self._renewals, self._log_id = count(), 0, ""
         self._until, self._gone = 0.0, ""
         self._changed = threading.Condition()
@@ -103,6 +104,7 @@ class Lease:
     def take(self) -> None:
         """Become the writer; returns when no insert of the writer before can be stored any more. WriterHeld if it is alive."""
         hit("lease.before_take")
+        self.lineage = self._lineage()
         self._outwait(self._newest())
         first = 1 + self._highest()
         for partition in self.claim.locks:
@@ -255,6 +257,14 @@ class Lease:
             {"topic": self.claim.topic, "p": list(self.claim.locks)},
         )
         return {row[0]: Held(*row[1:]) for row in found.rows}
+
+    def _lineage(self) -> str:
+        """Another one when the table of leases was made anew, and epochs begin again."""
+        found = self.database.rows(
+            "SELECT toString(uuid) FROM system.tables WHERE database = {d:String} AND name = 'writers'",
+            {"d": self.claim.name},
+        )
+        return str(found.rows[0][0])
 
     def _highest(self) -> int:
         found = self.database.rows(

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import redis
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.redis import PREFIX, LatestStore
-from schemas.errors import SchemaError, StoreUnavailable
+from schemas.errors import DatabaseUnavailable, SchemaError, StoreUnavailable
 from schemas.rows import Latest
 from tests.services.processes import free_ports, until
 from tests.services.valkey import Valkey
@@ -52,6 +53,41 @@ def test_a_row_of_another_log_replaces_whatever_its_offset(store: LatestStore, s
     store.write([latest(symbol, 1_000)])
     assert store.write([latest(symbol, 0, log_id="log-b")]) == 1
     assert store.read(symbol) == latest(symbol, 0, log_id="log-b")
+
+
+@dataclass
+class Writer:
+    """Somebody with the right to write."""
+
+    epoch: int
+    lineage: str = "a"
+    doubt: bool = False
+
+    def check(self) -> None:
+        if self.doubt:
+            raise DatabaseUnavailable("who knows")
+
+
+def test_a_writer_that_was_followed_by_another_replaces_nothing_of_its_rows(valkey: Valkey, symbol: str) -> None:
+    old, new, elsewhere = (
+        LatestStore(valkey.url, ttl_s=60, writer=writer) for writer in (Writer(4), Writer(5), Writer(1, "b"))
+    )
+    assert old.write([latest(symbol, 10)]) == 1
+    assert new.write([latest(symbol, 9)]) == 0, "replayed: not a newer row"
+    assert new.write([latest(symbol, 0, log_id="log-b")]) == 1
+    assert old.write([latest(symbol, 11)]) == 0
+    assert new.read(symbol) == latest(symbol, 0, log_id="log-b")
+    assert elsewhere.write([latest(symbol, 1, log_id="log-c")]) == 1, "leases began again: epochs say nothing"
+    for each in (old, new, elsewhere):
+        each.close()
+
+
+def test_a_writer_in_doubt_writes_nothing(valkey: Valkey, symbol: str) -> None:
+    store = LatestStore(valkey.url, ttl_s=60, writer=Writer(1, doubt=True))
+    with pytest.raises(StoreUnavailable, match="nothing is written to Redis"):
+        store.write([latest(symbol, 1)])
+    assert store.read(symbol) is None
+    store.close()
 
 
 def test_offsets_past_two_to_the_53_are_still_told_apart(store: LatestStore, symbol: str) -> None:
