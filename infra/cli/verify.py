@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,9 @@ def run(
         verdict = _verified(attached(settings), request)
     except (TickwireError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return COULD_NOT
+    except Exception:  # Python's own exit code for it would say that something differs
+        traceback.print_exc()
         return COULD_NOT
     numbers = verdict.numbers(kills)
     if as_json:

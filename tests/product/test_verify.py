@@ -141,6 +141,17 @@ def test_a_range_is_judged_and_nothing_beside_it(played: tuple[Product, dict[str
     assert verified(product, "--from", f"{partition}:{offset + 1}", "--to", f"{partition}:{offset + 2}")[0] == 0
 
 
+def test_a_live_system_is_verified_while_it_works(tmp_path: Path) -> None:
+    with running(tmp_path / "data", "sim", TICKWIRE_SOURCE__SIM_RATE="400") as product:
+        product.until("SELECT count() > 10000 FROM features", 1, within_s=180)
+        code, first = verified(product)
+        assert (code, counts(first), first["findings"]) == (0, ZEROS, [])
+        code, later = verified(product)
+        assert (code, counts(later), later["findings"]) == (0, ZEROS, [])
+        assert later["events"] > first["events"] > 10_000
+        assert first["not_compared"] == later["not_compared"] == []
+
+
 def test_a_service_that_is_not_there_is_told_with_its_own_exit_code(tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
     done = subprocess.run(
