@@ -148,11 +148,13 @@ class _Revising:
                         yield _Bar(event, int(fix["row"]), number, start, start + width, True, False, 0)
 
     def _gather(self, wanted: Sequence[_Bar]) -> _Known:
-        rows = np.unique([bar.row for bar in wanted])
+        concerned = np.zeros(len(self.output.names), np.bool_)
+        concerned[[bar.row for bar in wanted]] = True
         low, high = min(bar.start for bar in wanted), max(bar.end for bar in wanted)
         trades, fixes = self.recent.trades.kept, self.recent.fixes.kept
-        trades = trades[np.isin(trades["row"], rows) & (trades["ts"] >= low) & (trades["ts"] < high)]
-        fixes = fixes[np.isin(fixes["row"], rows) & (fixes["ts"] >= low)]
+        trades = trades[concerned[trades["row"]]]
+        trades = trades[(trades["ts"] >= low) & (trades["ts"] < high)]
+        fixes = fixes[concerned[fixes["row"]] & (fixes["ts"] >= low)]
         issued = self._issued(wanted)
         older = [bar for bar in wanted if bar.start <= self.recent.horizon(np.array([bar.row]))[0]]
         if older:
