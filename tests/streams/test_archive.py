@@ -1,7 +1,7 @@
 """What is stored is enough: the log read back from its rows folds to the same bits, bars, outcomes and counts."""
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def bits(store: ListStore, table: str, column: str) -> Any:
 def assert_folds_alike(log: LogStretch, n: int, rules: FoldRules | None = None) -> Folded:
     once = Folded([log], rules)
     edges = [0, n // 3, n // 2, n]
-    archived = [once.read_back(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    archived = [once.read_back(a, b) for a, b in pairwise(edges)]
     assert [part.missing for part in archived] == [[]] * 3
     again = Folded([part.stretch for part in archived], rules)
     whole = Folded([once.read_back(0, n).stretch], rules)
