@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-GRACE_S: Final = 3.0
+GRACE_S: Final = 2.0
 """Between being told and ending: what a healthy process needs to stop by itself is a tenth of it."""
+LAST_RESORT_S: Final = 2.0
+"""After that, before the kernel ends a process that cannot even end itself (SIGALRM): the interpreter may hang as it ends."""
 log: Final = logging.getLogger(__name__)
 
 
@@ -35,11 +37,12 @@ class Stop(threading.Event):
         """The same, from any thread; `code`: the exit status if the end has to be forced."""
         if not self.is_set():
             self._code = code
+            signal.setitimer(signal.ITIMER_REAL, self._grace_s + LAST_RESORT_S)
             super().set()
             threading.Thread(target=self._force, name="stop", daemon=True).start()
 
     def over(self) -> None:
-        """The process has come to its end by itself."""
+        """What the process was started for has ended by itself; where that was asked for, the rest may not hang either."""
         self._over.set()
         super().set()
 
