@@ -171,16 +171,12 @@ class Connection(asyncio.Protocol):
         return Asked(key, None, fetch, frame, self._loop.time() + fetch.max_wait_ms / 1000, self._relay.writes)
 
     def _noted_produce(self, produce: Produce | None) -> Asked | None:
-        if produce is None:
+        if produce is None or produce.acks == NO_RESPONSE:
             self._relay.acknowledged.missed()
-            return Asked(PRODUCE)
-        if produce.acks == NO_RESPONSE:
-            self._relay.acknowledged.missed()
-            return None
-        if not produce.records:
-            return Asked(PRODUCE)
-        self._relay.acknowledged.asked()
-        return Asked(PRODUCE, produce)
+            return Asked(PRODUCE) if produce is None else None
+        if produce.records:
+            self._relay.acknowledged.asked()
+        return Asked(PRODUCE, produce if produce.records else None)
 
     def _taken(self, produce: Produce, response: bytes) -> None:
         """Note how far the log reaches, before its writer hears it."""
