@@ -43,6 +43,7 @@ class LogWatch:
             try:
                 self.look()
             except LogError as error:
+                structlog.get_logger().error("reading ends", reason=str(error))
                 self._found = error
                 self._stop()
                 return
