@@ -5,7 +5,10 @@ EXTRAS ?= embedded,cpu,train
 BIN := .venv/bin
 KERNELS := $(shell find processors models -name "*.py")
 
-.PHONY: up test check bench clean help
+# how often something is killed, on each kind of services
+KILLS ?= 20
+
+.PHONY: up test check bench faults clean help
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -43,6 +46,10 @@ check: .venv/.kernels .venv/.tested ## what a commit must pass: format, lint, ty
 bench: .venv/.kernels ## the flow against the same job written per event
 	$(BIN)/tickwire bench flow
 	$(BIN)/tickwire bench peers
+
+faults: .venv/.kernels .venv/.tested ## kill everything at random, KILLS times, on embedded services and on three brokers of Apache Kafka
+	$(BIN)/python -m tests.faults.run --services embedded --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.faults.run --services kafka3 --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove what was installed and built; the history in .tickwire stays
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,17 +1,19 @@
 """Take one protection out of the scoring process, and the checker reports it; put it back, and the same faults do nothing."""
 
+import os
 import signal
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from infra.clickhouse import connect
+from infra.clickhouse import Database, connect
 from infra.embedded.services import Embedded
 from infra.kafka_log import end_offsets
 from infra.kafka_writer import KafkaWriter
@@ -29,8 +31,9 @@ from tests.product.running import environment
 from tests.services.flows import fresh_topics
 from tests.services.processes import until
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(600)]
 PARTITIONS = 2
+PATIENCE_S = 150.0
 BLOCKS = 80
 POLLS = ("40", "90", "60", "130")
 """Records of a poll, at each start: what is replayed is cut otherwise."""
@@ -63,10 +66,13 @@ class Trial:
     def __post_init__(self) -> None:
         self.database = f"t_{uuid.uuid4().hex[:12]}"
         self.children: list[Child] = []
-        database = connect(f"{self.embedded.clickhouse_url}/{self.database}")
-        create_tables(database, self.database, FEATURE_NAMES)
-        RawRows(database).freeze()
-        database.close()
+        with closing(connect(self.embedded.clickhouse_url)) as database:
+            create_tables(database, self.database, FEATURE_NAMES)
+        with closing(self._connected()) as database:
+            RawRows(database).freeze()
+
+    def _connected(self) -> Database:
+        return connect(f"{self.embedded.clickhouse_url}/{self.database}")
 
     def scoring(
         self, build: str, data: str = "data", *, poll: str = POLLS[0], fault: str = "", epoch: str = "0.1"
@@ -76,7 +82,7 @@ class Trial:
             "TICKWIRE_KAFKA__BOOTSTRAP": self.kafka.bootstrap, "TICKWIRE_KAFKA__PARTITIONS": str(PARTITIONS),
             "TICKWIRE_KAFKA__LOG_ID": self.embedded.log_id, "TICKWIRE_CLICKHOUSE__URL": self.embedded.clickhouse_url,
             "TICKWIRE_CLICKHOUSE__DATABASE": self.database, "TICKWIRE_REDIS__URL": self.embedded.redis_url,
-            "TICKWIRE_FOLD__EPOCH": epoch,
+            "TICKWIRE_FOLD__EPOCH": epoch, "TICKWIRE_FOLD__LEASE": "2",
         }  # fmt: skip
         env = environment(self.folder / data, **settings) | {"POLL": poll, "FP": fault}
         command = [sys.executable, "-m", "tests.faults.broken", build]
@@ -88,13 +94,13 @@ class Trial:
     def dies(self, child: Child) -> None:
         """Of its fault, not of anything else."""
         assert child.process is not None
-        assert child.process.wait(60) == -signal.SIGKILL, child.tail()
+        assert child.process.wait(PATIENCE_S) == -signal.SIGKILL, child.tail()
 
     def stops(self, child: Child) -> None:
         """At its fault: it is still there, and does nothing."""
         assert child.process is not None
         stat = Path(f"/proc/{child.process.pid}/stat")
-        until("stopping", lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", within_s=60)
+        until("stopping", lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", within_s=PATIENCE_S)
 
     def settles(self, child: Child) -> None:
         """Until the last record's prediction is stored, and no row is added for two seconds."""
@@ -113,7 +119,7 @@ class Trial:
             newest = self.rows("SELECT src_partition, max(src_offset) FROM predictions GROUP BY 1")
             return set(newest) == ends and time.monotonic() - since > 2
 
-        until("everything being stored", settled, within_s=90, every_s=0.1)
+        until("everything being stored", settled, within_s=PATIENCE_S, every_s=0.1)
 
     def tables(self) -> list[str]:
         """Those that are there and have a row for some record."""
@@ -121,11 +127,8 @@ class Trial:
         return [table for table in (*PER_RECORD, "features", "predictions") if table in names]
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
-        database = connect(f"{self.embedded.clickhouse_url}/{self.database}")
-        try:
+        with closing(self._connected()) as database:
             return database.rows(sql).rows
-        finally:
-            database.close()
 
     def verdict(self) -> Findings:
         """Of the checker."""
@@ -133,21 +136,17 @@ class Trial:
             partition: judged(records)
             for partition, records in read(self.kafka.bootstrap, EVENTS.name, PARTITIONS).items()
         }
-        database = connect(f"{self.embedded.clickhouse_url}/{self.database}")
-        try:
+        with closing(self._connected()) as database:
             checker = Checker(database, self.embedded.log_id, log)
             checker.records()
             checker.ledger()
             return checker.found
-        finally:
-            database.close()
 
     def close(self) -> None:
         for child in self.children:
             child.kill()
-        database = connect(self.embedded.clickhouse_url)
-        database.command(f"DROP DATABASE IF EXISTS `{self.database}`")
-        database.close()
+        with closing(connect(self.embedded.clickhouse_url)) as database:
+            database.command(f"DROP DATABASE IF EXISTS `{self.database}`")
 
 
 @pytest.fixture
@@ -199,4 +198,31 @@ def test_a_build_without_this_protection_is_caught(trial: Trial, build: str) -> 
 def test_the_whole_build_under_the_same_faults_is_clean(trial: Trial, build: str) -> None:
     found = killed(trial, "none", BROKEN[build][0])
     assert found.events > BLOCKS * BLOCK
+    assert found.clean, found
+
+
+def woken(trial: Trial, build: str) -> tuple[Child, int]:
+    """A writer stops in the middle, another one goes on from what it finds, and the first wakes up; rows of trades by then."""
+    first = trial.scoring(build, "first", fault="sink.before_insert:stop@60")
+    trial.stops(first)
+    second = trial.scoring(build, "second", poll=POLLS[1])
+    trial.settles(second)
+    ((stored,),) = trial.rows("SELECT count() FROM trades")
+    first.send(signal.SIGCONT)
+    return first, int(str(stored))
+
+
+def test_a_writer_that_wakes_up_and_is_not_fenced_is_caught(trial: Trial) -> None:
+    _, stored = woken(trial, "no_fencing")
+    until("it writing again", lambda: trial.rows("SELECT count() FROM trades") != [(stored,)], within_s=PATIENCE_S)
+    found = trial.verdict()
+    assert found.duplicate > 0, found
+
+
+def test_a_writer_that_wakes_up_ends_without_a_row(trial: Trial) -> None:
+    first, stored = woken(trial, "none")
+    assert first.process is not None
+    assert first.process.wait(PATIENCE_S) == os.EX_TEMPFAIL, first.tail()
+    assert trial.rows("SELECT count() FROM trades") == [(stored,)]
+    found = trial.verdict()
     assert found.clean, found

@@ -1,19 +1,21 @@
 """`tickwire up` as the fault bench sees it: started like a user starts it, its parts killed one by one or all at once."""
 
+import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from infra.clickhouse import Database, connect
 from infra.embedded.instance import RunState, identity, read_run_state
 from tests.faults.children import Child
-from tests.product.running import environment
+from tests.product.running import ROOT, environment
 from tests.services.processes import until
 
 UP_WITHIN_S: Final = 150.0
@@ -122,6 +124,16 @@ class Up:
     def database(self, timeout_s: float = 60) -> Database:
         """The history."""
         return connect(f"{self.addresses['clickhouse_url']}/tickwire", timeout_s=timeout_s)
+
+    def verified(self, kills: int, within_s: float = 1_200) -> dict[str, Any]:
+        """What `tickwire verify` says; AssertionError where it could not be done."""
+        command = [sys.executable, "-m", "infra.cli", "verify", "--json", "--kills", str(kills)]
+        done = subprocess.run(
+            command, env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=within_s, check=False
+        )
+        assert done.returncode in (0, 1), done.stderr + done.stdout
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
 
     def stop(self) -> None:
         """Ctrl-C."""
