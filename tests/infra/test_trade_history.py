@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stamina
 from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
 from api.ports import Span
-from infra.clickhouse import Database, connect
+from infra.clickhouse import Database, Result, connect
 from infra.embedded.services import Embedded
 from infra.history import ClickHouseHistory
 from infra.tables import ClickHouseTables, create_tables
@@ -22,6 +23,7 @@ from infra.trade_history import ClickHouseTradeHistory
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.shard import FoldRules, Shard
 from processors.snapshot import decode_snapshot
+from schemas.errors import DatabaseUnavailable
 from schemas.events import Cancel, Correction, Event, Trade
 from schemas.tables import tables
 from schemas.topics import EVENTS
@@ -201,3 +203,23 @@ def test_the_api_reads_the_newest_bars_and_none_without_a_trade(stored: Stored) 
         assert [bar.start for bar in read] == sorted(
             start for symbol, of, start in perfect if (symbol, of) == ("S1", kind)
         )
+
+
+@dataclass
+class Away:
+    """A database that does not answer the first time, and then has nothing."""
+
+    asked: int = 0
+
+    def rows(self, sql: str, parameters: Any = None) -> Result:
+        self.asked += 1
+        if self.asked == 1:
+            raise DatabaseUnavailable("nobody there")
+        return Result([], [], [])
+
+
+def test_a_database_that_is_away_is_asked_again() -> None:
+    away = Away()
+    with stamina.set_testing(True, attempts=3):
+        found = ClickHouseTradeHistory(away, "market", LOG).numbered(0, 10, ["A"], [(0, 1)])  # type: ignore[arg-type]
+    assert (len(found), away.asked) == (0, 2)
