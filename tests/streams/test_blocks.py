@@ -142,7 +142,8 @@ def test_around_midnight_every_block_is_one_day_and_behind_the_block_before_it()
         ts_broker = 20_000 * DAY_MS + rng.integers(-3, 4, n)
         block: Any = {"src_partition": partition, "src_offset": offset, "ts_broker": ts_broker}
         mark, seen = {0: -1, 1: -1, 2: -1}, []
-        for part in _by_day(block):
+        for made in _by_day(block):
+            part = {name: np.asarray(column) for name, column in made.items()}
             assert len(np.unique(part["ts_broker"] // DAY_MS)) == 1
             for each in np.unique(part["src_partition"]).tolist():
                 offsets = part["src_offset"][part["src_partition"] == each]
