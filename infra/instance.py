@@ -42,7 +42,7 @@ def at(settings: Settings, addresses: Mapping[str, str]) -> Settings:
         given["clickhouse"]["url"] = addresses["clickhouse_url"]
     if not settings.redis.url.get_secret_value():
         given["redis"]["url"] = addresses["redis_url"]
-    if "api_port" in addresses:
+    if "api_port" in addresses and not settings.api.namespace:  # a replay is served beside it
         given["api"]["port"] = int(addresses["api_port"])
     tree = settings.model_dump()
     for section, values in given.items():

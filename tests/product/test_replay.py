@@ -1,15 +1,18 @@
 """`tickwire replay` beside a live product: the same bits at every speed, in tables of its own, and live not disturbed."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 
 from infra.kafka_log import end_offsets
 from infra.settings import Kafka
 from tests.product.running import Product, json_lines, running
+from tests.services.processes import Program, free_ports, listens
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
@@ -110,3 +113,16 @@ def test_with_topics_it_speaks_under_its_own_name(product: Product) -> None:
     kafka = Kafka(bootstrap=product.addresses["kafka"])
     ends = end_offsets(kafka, "replay.spoken.signals.predictions.v1")
     assert sum(high for _, high in ends.values()) == EVENTS
+    (port,) = free_ports(1)
+    env = {**product.env, "TICKWIRE_API__NAMESPACE": "spoken", "TICKWIRE_API__PORT": str(port)}
+    api = Program([sys.executable, "-m", "infra.cli", "api"], product.data / "spoken.log", env=env)
+    api.start()
+    try:
+        api.await_ready(lambda: listens(port), within_s=60)
+        served = httpx2.get(f"http://127.0.0.1:{port}/v1/predictions/AAA", timeout=20).json()
+        bars = httpx2.get(f"http://127.0.0.1:{port}/v1/bars/AAA?kind=1s", timeout=20).status_code
+    finally:
+        api.stop()
+    newest = product.rows("SELECT max(src_offset) FROM tickwire_replay_spoken.predictions WHERE symbol = 'AAA'")
+    assert [(served["src_offset"],)] == newest
+    assert bars == httpx2.codes.OK
