@@ -144,6 +144,13 @@ def confirmed_logs(settings: Settings, telemetry: Telemetry) -> tuple[Sequence[L
         else:
             records.keep(logs)
         telemetry.gauge("tickwire_log_lost_records", sum(sum(log.lost.values()) for log in logs))
+        for log in logs[-2:-1]:
+            structlog.get_logger().warning(
+                "a crash closed the log before this one",
+                log_id=log.log_id,
+                lost=dict(log.lost),
+                ends=dict(log.ends or {}),
+            )
         names = [table.name for table in tables(FEATURE_NAMES)]
         return logs, records.reached(names, logs[-1].log_id)
     finally:
