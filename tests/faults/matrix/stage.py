@@ -85,6 +85,10 @@ class Scoring(Program):
         """Resident bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def virtual(self) -> int:
+        """Bytes of address space, which RLIMIT_AS counts."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
     def alive(self) -> bool:
         return self.child is not None and self.child.poll() is None
 

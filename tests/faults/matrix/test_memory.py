@@ -1,0 +1,83 @@
+"""Rows 30 and 31 of the fault matrix: a burst, and a sink that is slow or dead. The source pauses, memory stays flat under a cap,
+the lag is seen and drains, and the history is exact."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from schemas.events import Trade
+from tests.faults.matrix.stage import MIB, Stage, stays
+from tests.faults.proxy import Fault
+from tests.logs import START
+from tests.services.processes import until
+
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(200)]
+SYMBOLS = 8
+CAP_MIB = 250
+"""What a backlog may cost above an idle process: 2 partitions of librdkafka's 32 MiB, polls, blocks and their rows, twice."""
+
+
+def burst(n: int, first: int = 0) -> list[Trade]:
+    """Trades of a few symbols, a thousand a second of the market's time."""
+    return [
+        Trade(
+            symbol=f"M{i % SYMBOLS}", venue="V", seq=i + 1, ts_event=START + i * 1_000_000, ts_ingest=START + i * 1_000_000,
+            price=10.0 + i % 97 / 10, size=1.0 + i % 5,
+        )
+        for i in range(first, first + n)
+    ]  # fmt: skip
+
+
+def lag(stage: Stage) -> int:
+    status = stage.status()
+    return 0 if status is None else sum(status.lag.values())
+
+
+def capped(mib: int) -> list[str]:
+    """A command that may map so much memory and no more."""
+    return ["prlimit", f"--as={mib * MIB}"]
+
+
+@pytest.fixture(scope="module")
+def idle_mib(shared: Stage) -> Iterator[int]:
+    """Address space of a scoring process that has folded a little: what a cap is put on top of."""
+    with shared.scores() as scoring:
+        shared.write(burst(2_000))
+        shared.exact()
+        yield scoring.virtual() // MIB
+
+
+def test_under_a_cap_a_slow_sink_holds_back_the_source_and_a_large_backlog_drains(shared: Stage, idle_mib: int) -> None:
+    events = burst(60_000, first=2_000)
+    with shared.scores(capped(idle_mib + CAP_MIB), FP="sink.before_insert:sleep=1") as scoring:
+        rss = scoring.rss()
+        shared.write(events)
+        until("lag", lambda: lag(shared) > 10_000, within_s=30)
+        assert scoring.metric("score_lag_records") > 0
+        peak = 0
+
+        def drained() -> bool:
+            nonlocal peak
+            peak = max(peak, scoring.rss())
+            return lag(shared) == 0
+
+        until("a backlog that drains", drained, within_s=90)
+        assert peak < rss + CAP_MIB * MIB
+        shared.exact()
+
+
+def test_under_a_cap_a_dead_sink_stops_the_source_and_memory_stays_flat_while_the_topic_grows(
+    shared: Stage, idle_mib: int
+) -> None:
+    with shared.scores(capped(idle_mib + CAP_MIB)) as scoring:
+        shared.exact()
+        shared.services.clickhouse.set(Fault.refuse())
+        at = shared.ends()
+        shared.write(burst(150_000, first=62_000))
+        until("lag", lambda: lag(shared) > 100_000, within_s=40)
+        rss = scoring.rss()
+        stays("flat memory", lambda: scoring.alive() and scoring.rss() < rss + 40 * MIB, 5)
+        assert sum(shared.ends().values()) - sum(at.values()) == 150_000
+        shared.services.heal()
+        shared.exact(within_s=90)
+        until("no lag", lambda: lag(shared) == 0, within_s=20)
