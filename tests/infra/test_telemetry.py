@@ -83,7 +83,19 @@ def test_a_flood_of_label_values_ends_in_other() -> None:
 
 
 def test_every_name_says_its_subsystem_and_unit_and_has_a_help_text() -> None:
-    units = ("_total", "_seconds", "_records", "_events", "_clients", "_symbols", "_waiting", "_held", "_reachable")
+    units = (
+        "_total",
+        "_seconds",
+        "_records",
+        "_events",
+        "_clients",
+        "_symbols",
+        "_rows",
+        "_waiting",
+        "_held",
+        "_reachable",
+        "_up",
+    )
     for name, metric in METRICS.items():
         assert name.startswith("tickwire_"), name
         assert name.endswith(units), name
