@@ -3,22 +3,35 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from infra.recovery import request_path
 from tests.product.running import running
-from tests.product.test_kill import SYMBOLS, TRADES, recording
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(290)]
+SYMBOLS = ("aaa", "bbb", "ccc")
+TRADES = 2_000
+"""Of each symbol."""
+
+
+def recording(folder: Path) -> Path:
+    rng = np.random.default_rng(5)
+    for symbol in SYMBOLS:
+        (folder / symbol).mkdir(parents=True)
+        at = 34_200_000 + np.sort(rng.integers(0, 3_000_000, TRADES))
+        price = 1_000_000 + np.cumsum(rng.integers(-300, 301, TRADES))
+        rows = [f"{t},{p},{s},P,1,0" for t, p, s in zip(at, price, rng.integers(1, 900, TRADES), strict=True)]
+        (folder / symbol / "20131007_trade.csv").write_text("\n".join(rows) + "\n")
+    return folder
 
 
 def test_a_deleted_recovery_directory_is_rebuilt_and_what_was_served_stays(tmp_path: Path) -> None:
     data, expected = tmp_path / "data", TRADES * len(SYMBOLS)
-    counted = "SELECT count() FROM predictions"
     with running(data, "none") as product:
         product.tickwire("play", str(recording(tmp_path / "equity" / "usa" / "tick")), "--speed", "max")
-        product.until(counted, expected, within_s=180)
-        product.until("SELECT count() FROM features", expected)
+        for table in ("predictions", "features"):
+            product.until(f"SELECT count() FROM {table}", expected, within_s=180)
         before = product.rows("SELECT sum(cityHash64(*)) FROM predictions")
     for path in (data / "recovery").iterdir():
         if path.is_dir():
