@@ -175,7 +175,7 @@ class Session:
 
         `begins`: the statement up to where its data comes in; `ends`: a SETTINGS clause. The data is whole before the
         engine sees any of it, as a file: its own way to be handed an INSERT in pieces answers that all is well where
-        storing failed (measured on 26.9.2: a violated constraint, a killed query, a full disk).
+        storing failed (measured on 26.9.2: a violated constraint, a killed query).
         """
         with _as_file(pieces, self._scratch) as path:
             text = f"{begins} FROM INFILE {quoted(path)} {ends} FORMAT {input_format}"
