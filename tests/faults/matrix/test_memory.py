@@ -1,8 +1,6 @@
 """Rows 30 and 31 of the fault matrix: a burst, and a sink that is slow or dead. The source pauses, memory stays flat under a cap,
 the lag is seen and drains, and the history is exact."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from schemas.events import Trade
@@ -39,12 +37,12 @@ def capped(mib: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def idle_mib(shared: Stage) -> Iterator[int]:
+def idle_mib(shared: Stage) -> int:
     """Address space of a scoring process that has folded a little: what a cap is put on top of."""
     with shared.scores() as scoring:
         shared.write(burst(2_000))
         shared.exact()
-        yield scoring.virtual() // MIB
+        return scoring.virtual() // MIB
 
 
 def test_under_a_cap_a_slow_sink_holds_back_the_source_and_a_large_backlog_drains(shared: Stage, idle_mib: int) -> None:
@@ -72,11 +70,12 @@ def test_under_a_cap_a_dead_sink_stops_the_source_and_memory_stays_flat_while_th
     with shared.scores(capped(idle_mib + CAP_MIB)) as scoring:
         shared.exact()
         shared.services.clickhouse.set(Fault.refuse())
-        at = shared.ends()
+        at, idle = shared.ends(), scoring.rss()
         shared.write(burst(150_000, first=62_000))
         until("lag", lambda: lag(shared) > 100_000, within_s=40)
         rss = scoring.rss()
         stays("flat memory", lambda: scoring.alive() and scoring.rss() < rss + 40 * MIB, 5)
+        assert scoring.rss() < idle + CAP_MIB * MIB
         assert sum(shared.ends().values()) - sum(at.values()) == 150_000
         shared.services.heal()
         shared.exact(within_s=90)
