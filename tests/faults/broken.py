@@ -22,11 +22,17 @@ from infra.cli import processes
 from infra.settings import load
 from infra.writers import Lease
 from processors.shard import ShardOutput
+from schemas.rows import SCORE_STATUS_KEY
 from streams.blocks import BlockBuffer
 from streams.bytewax_io import TableSink
 
 STORE_EVERY_S: Final = 0.02
 POLL: Final = "POLL"
+"""Variable: records of a poll."""
+REBUILD: Final = "REBUILD"
+"""Variable: begin without the state of a process before."""
+GROUP: Final = "STATUS_GROUP"
+"""Variable: under which name this very process tells how far it is."""
 
 
 class _StatelessRows(StatelessSinkPartition[ShardOutput]):  # type: ignore[misc]
@@ -130,7 +136,8 @@ def main() -> None:
     BUILDS[sys.argv[1]]()
     vars(streams.bytewax_io)["MOST_POLLED"] = int(os.environ.get(POLL, "50"))
     vars(streams.blocks)["STORE_EVERY_S"] = STORE_EVERY_S
-    processes.score(load(), "", "0", 0, 0)
+    vars(infra.score)["SCORE_STATUS_KEY"] = SCORE_STATUS_KEY.replace("{group}", os.environ[GROUP])
+    processes.score(load(), "", "0", 0, 0, rebuild=REBUILD in os.environ)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
+import redis
 from msgspec.structs import replace
 
 from infra.clickhouse import Database, connect
@@ -20,7 +22,9 @@ from infra.kafka_writer import KafkaWriter
 from infra.settings import Kafka
 from infra.tables import create_tables
 from processors.features import FEATURE_NAMES
+from schemas.rows import SCORE_STATUS_KEY, ScoreStatus
 from schemas.topics import EVENTS
+from tests.faults.broken import GROUP, POLL, REBUILD
 from tests.faults.checker import PER_RECORD, Checker, Findings
 from tests.faults.children import Child
 from tests.faults.doors import judged
@@ -75,16 +79,17 @@ class Trial:
         return connect(f"{self.embedded.clickhouse_url}/{self.database}")
 
     def scoring(
-        self, build: str, data: str = "data", *, poll: str = POLLS[0], fault: str = "", epoch: str = "0.1"
+        self, build: str, data: str = "data", *, poll: str = POLLS[0], fault: str = "", epoch: str = "0.1", **more: str
     ) -> Child:
-        """Started."""
+        """Started; `more` into its environment."""
         settings = {
             "TICKWIRE_KAFKA__BOOTSTRAP": self.kafka.bootstrap, "TICKWIRE_KAFKA__PARTITIONS": str(PARTITIONS),
             "TICKWIRE_KAFKA__LOG_ID": self.embedded.log_id, "TICKWIRE_CLICKHOUSE__URL": self.embedded.clickhouse_url,
             "TICKWIRE_CLICKHOUSE__DATABASE": self.database, "TICKWIRE_REDIS__URL": self.embedded.redis_url,
             "TICKWIRE_FOLD__EPOCH": epoch, "TICKWIRE_FOLD__LEASE": "2",
         }  # fmt: skip
-        env = environment(self.folder / data, **settings) | {"POLL": poll, "FP": fault}
+        group = f"{self.database}-{len(self.children)}"
+        env = environment(self.folder / data, **settings) | {POLL: poll, "FP": fault, GROUP: group} | more
         command = [sys.executable, "-m", "tests.faults.broken", build]
         child = Child("score", command, self.folder / f"{data}.log", env)
         self.children.append(child)
@@ -103,23 +108,26 @@ class Trial:
         until("stopping", lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", within_s=PATIENCE_S)
 
     def settles(self, child: Child) -> None:
-        """Until the last record's prediction is stored, and no row is added for two seconds."""
-        ends = {(partition, high - 1) for partition, (_, high) in end_offsets(self.kafka).items()}
+        """Until the log is folded to its end, and no row has been added for two seconds."""
+        ends = {str(partition): high for partition, (_, high) in end_offsets(self.kafka).items()}
         counted: list[tuple[object, ...]] = []
         since = time.monotonic()
 
         def settled() -> bool:
             nonlocal counted, since
             assert child.running, child.tail()
-            if "predictions" not in self.tables():
-                return False
             told = sorted(self.rows(" UNION ALL ".join(f"SELECT '{t}', count() FROM {t}" for t in self.tables())))
             if told != counted:
                 counted, since = told, time.monotonic()
-            newest = self.rows("SELECT src_partition, max(src_offset) FROM predictions GROUP BY 1")
-            return set(newest) == ends and time.monotonic() - since > 2
+            return self._folded(child) == ends and time.monotonic() - since > 2
 
         until("everything being stored", settled, within_s=PATIENCE_S, every_s=0.1)
+
+    def _folded(self, child: Child) -> dict[str, int]:
+        """Partition to the next offset to fold, as this process says of itself."""
+        with closing(redis.Redis.from_url(self.embedded.redis_url)) as client:
+            raw = client.get(SCORE_STATUS_KEY.format(group=child.env[GROUP]))
+        return {} if raw is None else msgspec.json.decode(raw, type=ScoreStatus).offsets
 
     def tables(self) -> list[str]:
         """Those that are there and have a row for some record."""
@@ -205,7 +213,7 @@ def woken(trial: Trial, build: str) -> tuple[Child, int]:
     """A writer stops in the middle, another one goes on from what it finds, and the first wakes up; rows of trades by then."""
     first = trial.scoring(build, "first", fault="sink.before_insert:stop@60")
     trial.stops(first)
-    second = trial.scoring(build, "second", poll=POLLS[1])
+    second = trial.scoring(build, "second", poll=POLLS[1], **{REBUILD: "yes"})
     trial.settles(second)
     ((stored,),) = trial.rows("SELECT count() FROM trades")
     first.send(signal.SIGCONT)
