@@ -1,10 +1,11 @@
 #!/bin/sh
-# What the tests need beside Python: Java and Maven for a real Kafka, Debian's old clickhouse-server, and Prometheus.
+# What the tests need beside Python: Java and Maven for a real Kafka, Debian's old clickhouse-server, Prometheus, and strace for broken disks.
 set -eu
 missing=""
 command -v java >/dev/null || missing="$missing default-jre-headless"
 command -v mvn >/dev/null || missing="$missing maven"
 command -v clickhouse-server >/dev/null || missing="$missing clickhouse-server"
+command -v strace >/dev/null || missing="$missing strace"
 command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$missing prometheus"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
