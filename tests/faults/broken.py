@@ -18,8 +18,7 @@ import infra.tables
 import infra.writers
 import streams.blocks
 import streams.bytewax_io
-from infra.cli import processes
-from infra.settings import load
+from infra.cli.main import main as tickwire
 from infra.writers import Lease
 from processors.shard import ShardOutput
 from schemas.rows import SCORE_STATUS_KEY
@@ -137,7 +136,8 @@ def main() -> None:
     vars(streams.bytewax_io)["MOST_POLLED"] = int(os.environ.get(POLL, "50"))
     vars(streams.blocks)["STORE_EVERY_S"] = STORE_EVERY_S
     vars(infra.score)["SCORE_STATUS_KEY"] = SCORE_STATUS_KEY.replace("{group}", os.environ[GROUP])
-    processes.score(load(), "", "0", 0, 0, rebuild=REBUILD in os.environ)
+    sys.argv[1:] = ["score", *(["--rebuild"] if REBUILD in os.environ else [])]
+    tickwire()
 
 
 if __name__ == "__main__":
