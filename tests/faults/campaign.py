@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from infra.composition import ShardMaker, rules, sessions
+from infra.composition import ShardMaker, rules
 from infra.settings import Fold
+from processors.sessions import Sessions
 from schemas.events import Control, Heartbeat
 from tests.faults.bench import PARTITIONS, Bench
 from tests.faults.checker import Checker, Findings
@@ -145,8 +146,7 @@ def judge(bench: Bench) -> Findings:
         checker.records()
         checker.ledger()
         checker.messages(bench.kafka.bootstrap, PREDICTIONS)
-        fold = Fold()
-        compare(database, log_id, log, ShardMaker(rules(fold), sessions(fold), None), checker.found)
+        compare(database, log_id, log, ShardMaker(rules(Fold()), Sessions(), None), checker.found)
         return checker.found
     finally:
         database.close()
