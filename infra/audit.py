@@ -31,7 +31,7 @@ class _Partition:
     checkpoints: deque[Checkpoint] = field(default_factory=deque)
     moments: deque[float] = field(default_factory=deque)
     found: dict[int, Mapping[str, Difference]] = field(default_factory=dict)
-    """By first offset of a stretch."""
+    """By first offset of a stretch that does not add up."""
     turn: int = 0
 
     def add(self, checkpoint: Checkpoint, moment: float) -> None:
@@ -43,6 +43,13 @@ class _Partition:
         while len(self.moments) > 2 and self.moments[1] < before:
             self.moments.popleft()
             self.found.pop(self.checkpoints.popleft().offset, None)
+
+    def take(self, counted: Mapping[int, Mapping[str, Difference]]) -> None:
+        """Remember the stretches that do not add up, forget those that do by now."""
+        for first, differences in counted.items():
+            self.found.pop(first, None)
+            if any(each != Difference() for each in differences.values()):
+                self.found[first] = differences
 
     def due(self, recent_after: float) -> list[list[Stretch]]:
         """Runs of stretches to be counted now: the recent ones, and the next of the older ones."""
@@ -92,7 +99,7 @@ class Auditor:
                 self._waiting[number] = newest
             audited.forget(now - self._horizon_s)
             for run in audited.due(now - self._recent_s):
-                audited.found |= self._counted(number, run)
+                audited.take(self._counted(number, run))
             self._tell_skipped(number, newest)
         self._tell()
 
