@@ -43,3 +43,10 @@ def live(shared: Stage) -> Iterator[Scoring]:
     """The scoring process on the module's log."""
     with shared.scores() as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def healed(services: Services) -> Iterator[None]:
+    """No test leaves a fault to the next one."""
+    yield
+    services.heal()

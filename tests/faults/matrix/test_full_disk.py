@@ -55,13 +55,13 @@ def test_a_full_disk_is_waited_out_and_said_while_reads_go_on(small: Stage, engi
             until(
                 "a metric that says so",
                 lambda: scoring.metric("clickhouse_waiting", reason="disk_full") == 1,
-                within_s=20,
+                within_s=60,
             )
             rss = scoring.rss()
             stays("waiting", lambda: scoring.alive() and scoring.rss() < rss + 50 * MIB, 3)
             assert small.count("predictions") >= stored, "reads work"
         small.exact()
-        until("a metric that says so", lambda: scoring.metric("clickhouse_waiting") == 0, within_s=20)
+        until("a metric that says so", lambda: scoring.metric("clickhouse_waiting") == 0, within_s=60)
 
 
 def test_a_table_that_is_read_only_stops_scoring_with_a_clear_error_and_no_offset_is_passed(stage: Stage) -> None:

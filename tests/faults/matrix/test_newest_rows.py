@@ -79,8 +79,8 @@ def test_scoring_goes_on_without_it_and_then_tells_it_the_newest(
     shared.exact(within_s=30)
     assert live.alive()
     if fault.kind != "delay":
-        until("a metric that says so", lambda: live.metric("redis_reachable") == 0, within_s=10)
+        until("a metric that says so", lambda: live.metric("redis_reachable") == 0, within_s=30)
         stays("old rows", lambda: held(store, shared) != newest(shared), 1)
     shared.services.heal()
     told_all(store, shared)
-    until("a metric that says so", lambda: live.metric("redis_reachable") == 1, within_s=10)
+    until("a metric that says so", lambda: live.metric("redis_reachable") == 1, within_s=30)

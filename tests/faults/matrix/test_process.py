@@ -23,7 +23,7 @@ REFUSED = 75
 def test_told_to_stop_it_ends_within_five_seconds_and_leaves_no_partial_bar(shared: Stage, clickhouse: str) -> None:
     with shared.scores() as scoring:
         shared.write(MARKET.more(2_000))
-        until("rows", lambda: shared.committed() > 0, within_s=20)
+        until("rows", lambda: shared.committed() > 0, within_s=60)
         if clickhouse == "is gone":
             shared.services.clickhouse.set(Fault.blackhole())
         shared.write(MARKET.more(8_000))
@@ -99,7 +99,7 @@ def test_it_begins_without_redis_and_tells_redis_when_it_is_there(shared: Stage)
         shared.exact()
         assert shared.status() is None
         shared.services.heal()
-        until("a status", lambda: shared.status() is not None, within_s=10)
+        until("a status", lambda: shared.status() is not None, within_s=30)
     finally:
         scoring.stop(grace_s=8)
 
