@@ -91,7 +91,7 @@ class Campaign:
         up = self._bench.up
         if any(victim.startswith("broker") for victim in step.victims):
             self._bench.until_all_replicas()
-        self._pause(max(step.after_s, up.wait_s(step.victims)))
+        self._pause(max(step.after_s, up.wait_s(step.victims, step.kills)))
         if step.failpoint:
             self.outcome.missed += not up.score_that_fails(step.failpoint)
         else:

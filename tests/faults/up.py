@@ -86,11 +86,11 @@ class Up:
         until("the end of all", lambda: not any(identity(s.pid) == s.identity for s in state.services), within_s=20)
         return len(pids)
 
-    def wait_s(self, names: Sequence[str]) -> float:
-        """How long to wait so that none of them dies too often for the supervisor."""
+    def wait_s(self, names: Sequence[str], kills: int) -> float:
+        """How long to wait so that none of them, dying so often at once, dies too often for the supervisor."""
         now = time.monotonic()
-        due = [of[0] + DEATHS_WITHIN_S - now for name in names if len(of := self._deaths.get(name, deque())) == DEATHS]
-        return max([0.0, *due])
+        known = (self._deaths.get(name, deque()) for name in names)
+        return max([0.0, *(of[kills - 1 - DEATHS] + DEATHS_WITHIN_S - now for of in known if len(of) + kills > DEATHS)])
 
     def deaths(self) -> dict[str, int]:
         """How often each part died, as the supervisor tells; whatever killed it."""
