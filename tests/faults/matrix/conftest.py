@@ -32,8 +32,8 @@ def shared(
 
     A module's `SETTINGS` are those of its scoring process, its `RULES` what they say.
     """
-    settings, rules = (getattr(request.module, name, default) for name, default in (("SETTINGS", {}), ("RULES", None)))
-    made = Stage(services, tmp_path_factory.mktemp("shared"), settings=settings, rules=rules or FoldRules())
+    settings, rules = getattr(request.module, "SETTINGS", {}), getattr(request.module, "RULES", FoldRules())
+    made = Stage(services, tmp_path_factory.mktemp("shared"), settings=settings, rules=rules)
     yield made
     made.close()
 

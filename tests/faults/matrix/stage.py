@@ -119,7 +119,7 @@ class Stage:
     """What `settings` say, for the undisturbed fold."""
 
     def __post_init__(self) -> None:
-        self.log_id = self.same_log.log_id if self.same_log else uuid.uuid4().hex
+        self.log_id: str = self.same_log.log_id if self.same_log else uuid.uuid4().hex
         self.history = f"t_{self.log_id[:12]}"
         self.kafka = Kafka(bootstrap=self.services.embedded.kafka, partitions=self.partitions, log_id=self.log_id)
         if self.same_log is None:

@@ -46,7 +46,7 @@ def test_a_slow_broker_makes_lag_that_is_seen_and_drains_and_costs_no_memory(sha
     until("no lag", lambda: lag(shared) == 0, within_s=60)
 
 
-@pytest.mark.parametrize("after", [1, 700, 20_000])
+@pytest.mark.parametrize("after", [1, 20_000])
 def test_an_answer_of_the_broker_that_is_cut_in_the_middle_is_asked_for_again(
     shared: Stage, live: Scoring, after: int
 ) -> None:
@@ -64,7 +64,12 @@ def test_a_producer_holds_back_while_the_broker_is_gone_and_drops_nothing(shared
     writer.write(events[:500])
     writer.flush()
     shared.services.kafka.set(Fault.refuse())
-    writing = threading.Thread(target=lambda: (writer.write(events[500:]), writer.flush()))
+
+    def write() -> None:
+        writer.write(events[500:])
+        writer.flush()
+
+    writing = threading.Thread(target=write)
     writing.start()
     stays("a producer that waits", writing.is_alive, 2)
     shared.services.heal()

@@ -32,7 +32,7 @@ class Feed:
     venue: str = field(default_factory=lambda: next(VENUES))
 
     def trade(self, seq: int, at_ns: int, symbol: str = "", **changed: Any) -> Trade:
-        told = {
+        told: dict[str, Any] = {
             "symbol": symbol or f"{self.venue}A", "venue": self.venue, "seq": seq, "ts_event": START + at_ns,
             "ts_ingest": START + at_ns, "price": 10.0 + seq % 7, "size": 1.0 + seq % 3,
         }  # fmt: skip

@@ -47,7 +47,7 @@ def idle_mib(shared: Stage) -> int:
 
 def test_under_a_cap_a_slow_sink_holds_back_the_source_and_a_large_backlog_drains(shared: Stage, idle_mib: int) -> None:
     events = burst(60_000, first=2_000)
-    with shared.scores(capped(idle_mib + CAP_MIB), FP="sink.before_insert:sleep=1") as scoring:
+    with shared.scores(capped(idle_mib + CAP_MIB), FP="sink.before_insert:sleep=0.5") as scoring:
         rss = scoring.rss()
         shared.write(events)
         until("lag", lambda: lag(shared) > 10_000, within_s=30)
