@@ -119,6 +119,8 @@ class Up:
             own.kill()
         finally:
             self.child.send(signal.SIGCONT)
+            if of := self._deaths.get("score"):
+                of[-1] = time.monotonic()  # the supervisor, stopped until now, counts the death from here
         return killed
 
     def database(self, timeout_s: float = 60) -> Database:
