@@ -18,7 +18,7 @@ UNKNOWN: Final = np.iinfo(np.int64).max
 
 @dataclass(slots=True)
 class Ring:
-    """Lines in log order: appended at the end, forgotten from the front."""
+    """Lines in the order in which they came, which is not quite the log's: what a stretch revises comes behind what it closes."""
 
     lines: Lines
     begin: int = 0
@@ -49,9 +49,10 @@ class Ring:
 
     def forget(self, below: int) -> Lines:
         """Drop the lines whose offset is lower; them."""
-        n = int(np.searchsorted(self.kept["offset"], below))
-        gone = self.lines[self.begin : self.begin + n].copy()
-        self.begin += n
+        old = self.kept["offset"] < below
+        gone, left = self.kept[old], self.kept[~old]
+        self.begin = self.end - len(left)
+        self.lines[self.begin : self.end] = left
         return gone
 
 

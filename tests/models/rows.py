@@ -58,13 +58,13 @@ def graph(
     return content
 
 
-def logistic() -> bytes:
-    """P(up) = sigmoid(x0 - 2 x1 + 0.5 x2 + 0.25)."""
+def logistic(bias: float = 0.25) -> bytes:
+    """P(up) = sigmoid(x0 - 2 x1 + 0.5 x2 + bias)."""
     nodes = [
         helper.make_node("Gemm", ["features", "w", "b"], ["logit"]),
         helper.make_node("Sigmoid", ["logit"], ["p_up"]),
     ]
-    weights = {"w": np.array([[1.0], [-2.0], [0.5]]), "b": np.array([0.25])}
+    weights = {"w": np.array([[1.0], [-2.0], [0.5]]), "b": np.array([bias])}
     return graph(nodes, outputs=[None, 1], weights=weights)
 
 

@@ -32,7 +32,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 
 def test_a_model_stays_under_its_id_when_another_takes_its_name(tmp_path: Path) -> None:
     saved(tmp_path)
-    content = logistic([0.5, 0.25, 0.125])
+    content = logistic(0.125)
     other = described(content, ROWS, [0.25, 0.75])
     assert manifests.load(manifests.save(other, content, tmp_path)).id == other.id
     kept = tmp_path / manifests.manifest_name(MANIFEST.id)
