@@ -149,11 +149,15 @@ class LastingProducer:
 
 
 def _kafka_error(error: BaseException) -> KafkaError:
-    """The client's own word behind an exception that it, or Python on its behalf, has raised."""
+    """The client's own word behind an exception that it, or Python on its behalf, has raised.
+
+    Where that word is gone, as in "returned NULL without setting an exception", it is that the producer is finished: nothing
+    else makes the client raise while it calls back, and at worst a producer is replaced that would have gone on.
+    """
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, KafkaException):
             told: KafkaError = found.args[0]
             return told
         found = found.__cause__ or found.__context__
-    raise error
+    return KafkaError(KafkaError._FATAL, f"the client did not say why: {error}", True)

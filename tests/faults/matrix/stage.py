@@ -226,6 +226,14 @@ class Stage:
         rows = [PREDICTIONS.decode(message.value()) for message in self._messages(PREDICTIONS)]
         return [(row.src_partition, row.src_offset) for row in rows if row.log_id == self.log_id]
 
+    def said_once(self, within_s: float = SETTLED_WITHIN_S) -> None:
+        """The predictions' topic comes to hold one record of every prediction that is stored: it may still be on its way."""
+        stored_, deadline = self.count("predictions"), time.monotonic() + within_s
+        while len(told := self.predicted()) < stored_:
+            assert time.monotonic() < deadline, f"{len(told)} of {stored_} predictions were said"
+            time.sleep(0.2)
+        assert len(told) == len(set(told)) == stored_
+
     def polls(self) -> list[Poll]:
         """The whole log, read past every proxy."""
         found = []

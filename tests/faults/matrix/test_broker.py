@@ -30,7 +30,7 @@ def test_scoring_resumes_where_it_was_when_the_broker_is_back(shared: Stage, liv
     assert shared.count("predictions") <= before + 500
     shared.services.heal()
     shared.exact()
-    assert len(shared.predicted()) == len(set(shared.predicted())) == shared.count("predictions")
+    shared.said_once()
 
 
 def test_a_slow_broker_makes_lag_that_is_seen_and_drains_and_costs_no_memory(shared: Stage, live: Scoring) -> None:
@@ -55,7 +55,7 @@ def test_an_answer_of_the_broker_that_is_cut_in_the_middle_is_asked_for_again(
     shared.exact()
     assert shared.services.kafka.hits > 0
     assert live.alive()
-    assert len(shared.predicted()) == len(set(shared.predicted())) == shared.count("predictions")
+    shared.said_once()
 
 
 def test_a_producer_holds_back_while_the_broker_is_gone_and_drops_nothing(shared: Stage, live: Scoring) -> None:
