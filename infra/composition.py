@@ -30,7 +30,12 @@ def rules(fold: Fold) -> FoldRules:
     return FoldRules(
         lateness_ns=ns(fold.lateness),
         future_ns=ns(fold.future),
-        label=LabelRule(horizon_ns=ns(fold.horizon), every_ns=ns(fold.label_every)),
+        label=LabelRule(
+            horizon_ns=ns(fold.horizon),
+            every_ns=ns(fold.label_every),
+            others_ns=tuple(ns(other) for other in fold.horizons if other != fold.horizon),
+            dead_band=fold.dead_band_bps / 10_000,
+        ),
         max_symbols=fold.max_symbols,
         learn_every=fold.learn_every,
         champion=fold.champion,

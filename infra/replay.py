@@ -119,9 +119,8 @@ class _Run:
         self.onnx = load_model(settings)
         kinds = [kind.name for kind in self.rules.bars]
         common = (log.log_id, FEATURE_NAMES, FEATURES_ID, settings.fold.champion)
-        horizon = self.rules.label.horizon_ns
-        self.messages = MessageMaker(*common, kinds, horizon)
-        maker = RowMaker(*common, self.onnx.id if self.onnx else NO_MODEL, kinds, horizon)
+        self.messages = MessageMaker(*common, kinds)
+        maker = RowMaker(*common, self.onnx.id if self.onnx else NO_MODEL, kinds)
         names = [table.name for table in tables(FEATURE_NAMES)]
         self.telemetry = Telemetry()
         self.buffer = ReplayBuffer(ClickHouseTables(database, made, log.log_id), maker, names, self.telemetry)

@@ -169,8 +169,8 @@ class _Scoring:
         onnx_id = self.onnx.id if self.onnx else NO_MODEL
         kinds = [kind.name for kind in self.fold_rules.bars]
         common = (log.log_id, FEATURE_NAMES, FEATURES_ID, settings.fold.champion)
-        self.messages = MessageMaker(*common, kinds, self.fold_rules.label.horizon_ns)
-        self.rows = RowMaker(*common, onnx_id, kinds, self.fold_rules.label.horizon_ns)
+        self.messages = MessageMaker(*common, kinds)
+        self.rows = RowMaker(*common, onnx_id, kinds)
         self.redis = settings.redis.url.get_secret_value()
         self.notes = Notes()
         self.report = Report(

@@ -33,6 +33,9 @@ CODE_OF: Final[dict[type, int]] = {
     SessionMark: SESSION, Control: CONTROL,
 }  # fmt: skip
 SIDE: Final = {"buy": 1, "sell": -1, "unknown": 0}
+CLOSES: Final = 2
+MARK: Final = {"halt": 1, "close": CLOSES, "resume": -1, "open": -1}
+"""What a session mark says: positive where trading stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class EventColumns:
     sentiment: Column
     up: Flags
     """Of a heartbeat: the feed is up."""
+    mark: Codes
+    """Of a session mark: `MARK`."""
 
     def chosen(self, rows: Flags) -> "EventColumns":
         """The marked rows."""
@@ -107,6 +112,7 @@ def columns(events: Sequence[Event]) -> EventColumns:
     nan = np.full((7, n), np.nan)
     price, size, bid, bid_size, ask, ask_size, sentiment = nan
     seq, side, up = np.zeros(n, np.int64), np.zeros(n, np.int8), np.ones(n, np.bool_)
+    mark = np.zeros(n, np.int8)
     for code, names in _FIELDS.items():
         at = np.flatnonzero(kind == code)
         if len(at) == 0:
@@ -123,11 +129,13 @@ def columns(events: Sequence[Event]) -> EventColumns:
             kind[at] = [TRADE if event.in_bars else PRINT for event in chosen]  # type: ignore[union-attr]
         elif code == HEARTBEAT:
             up[at] = [event.state == "up" for event in chosen]  # type: ignore[union-attr]
+        elif code == SESSION:
+            mark[at] = [MARK[event.state] for event in chosen]  # type: ignore[union-attr]
     return EventColumns(
         kind=kind, row=np.full(n, -1, np.int32), venue=np.full(n, -1, np.int32), seq=seq,
         ts_event=_taken("ts_event", events, np.int64), ts_ingest=_taken("ts_ingest", events, np.int64),
         price=price, size=size, side=side, bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size,
-        sentiment=sentiment, up=up,
+        sentiment=sentiment, up=up, mark=mark,
     )  # fmt: skip
 
 

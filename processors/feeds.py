@@ -20,18 +20,20 @@ class FeedTimes:
     """
 
     known: NDArray[np.int64]
+    stopped: NDArray[np.int8]
+    """[venues]: the whole venue is halted or closed, by its word."""
 
     @classmethod
     def start(cls, venues: int) -> "FeedTimes":
         """Nothing heard."""
         known = np.full((venues, 4 + 2 * KEPT), -1, np.int64)
         known[:, [OUTAGES, DOWN]] = 0
-        return cls(known)
+        return cls(known, np.zeros(venues, np.int8))
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """What is remembered."""
-        return (self.known,)
+        return (self.known, self.stopped)
 
 
 @njit(cache=True)

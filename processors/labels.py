@@ -1,39 +1,61 @@
-"""Labels: predictions are parked until their horizon has passed on the log, then it is known what came true.
+"""Labels: predictions are parked until a horizon has passed on the log, then it is known what came true.
 
-At most one prediction per symbol and `every_ns` is parked. Its label is the reference price as of its horizon: the newest
-one at or before that moment. It matures with the first event or heartbeat that is later. No label crosses the end of a
-session: what would is not parked.
+Of every symbol a prediction is parked at most once per sampling interval and horizon. Its label is the reference price as of
+its horizon: the newest one at or before that moment. It matures with the first event or heartbeat that is later. A horizon
+that reaches over a halt, a gap or the end of the session is void: it has an outcome without a label, never a label of zero.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from processors.batch import NS, Column, EventBatch, Integers, Matrix
-from processors.columns import HEARTBEAT, EventColumns
+from processors.batch import NS, Codes, Column, EventBatch, Integers, Matrix
+from processors.columns import HEARTBEAT, SESSION, EventColumns
+from processors.interruptions import SESSION_END, Interruptions
 from processors.timeline import FOLDED, Placed, Timeline
 from schemas.errors import IndicatorError
 
 SCORES: Final = 2
 """Models whose scores are parked with a prediction: online, onnx."""
 TIME, OFFSET, ROW = range(3)
+PER_HORIZON: Final = 10
+"""A horizon is sampled this often while it passes: more would only repeat what overlapping labels say, and cost state."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelRule:
-    """What is asked: is the price higher `horizon_ns` later? Sampled once per `every_ns` and symbol."""
+    """What is asked: where is the price `horizon_ns` later? Sampled once per `every_ns`, or tenth of the horizon, and symbol.
+
+    `horizon_ns` is the one that the online model learns from; `others_ns` are asked beside it. Up or down is a log return
+    beyond `dead_band`, the costs of a trade as a fraction of the price.
+    """
 
     horizon_ns: int = 10 * NS
     every_ns: int = NS
+    others_ns: tuple[int, ...] = ()
+    dead_band: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.horizon_ns < 1 or self.every_ns < 1:
-            raise IndicatorError(
-                f"horizon and sampling must be positive, were {self.horizon_ns} and {self.every_ns} ns"
-            )
+        horizons = (self.horizon_ns, *self.others_ns)
+        if min(horizons) < 1 or self.every_ns < 1:
+            raise IndicatorError(f"horizons and sampling must be positive, were {horizons} and {self.every_ns} ns")
+        if len(set(horizons)) < len(horizons):
+            raise IndicatorError(f"horizons must differ, were {horizons} ns")
+        if not 0 <= self.dead_band < 1:
+            raise IndicatorError(f"the dead band is a fraction of the price, from 0 to below 1, was {self.dead_band}")
+
+    @property
+    def horizons(self) -> "tuple[LabelRule, ...]":
+        """A rule for each horizon, the learnt one first."""
+        slower = (
+            replace(self, horizon_ns=h, every_ns=max(self.every_ns, h // PER_HORIZON), others_ns=())
+            for h in self.others_ns
+        )
+        return (replace(self, others_ns=()), *slower)
 
     @property
     def room(self) -> int:
@@ -43,13 +65,14 @@ class LabelRule:
 
 @dataclass(frozen=True, slots=True)
 class Matured:
-    """m labels in the order in which they matured.
+    """m outcomes in the order in which they came to be known.
 
-    event    event of the stretch that let it mature         before   folded rows before that event
+    event    event of the stretch that made it known          before   folded rows before that event
     row      symbol row                                      stamps   int64 [m, 2]: time and offset of the prediction
     batch_row  its row in this stretch, -1 if parked earlier  price    [m, 2]: at the prediction, at its horizon
-    scores   [m, SCORES], to be filled where batch_row >= 0  features [m, features]
-    label    1 up, 0 down, 0.5 unchanged
+    scores   [m, SCORES], to be filled where batch_row >= 0  features [m, features], none where they are not kept
+    label    1 up, 0 down, 0.5 within the dead band, NaN void
+    void     int8, `interruptions.REASONS`                   horizon  int64, ns
     """
 
     event: Integers
@@ -61,18 +84,32 @@ class Matured:
     scores: Matrix
     features: Matrix
     label: Column
+    void: Codes
+    horizon: Integers
 
     def __len__(self) -> int:
         return len(self.event)
 
 
+def merged(parts: Sequence[Matured]) -> Matured:
+    """The outcomes of all horizons in log order, without features."""
+    order = np.argsort(np.concatenate([part.event for part in parts]), kind="stable")
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in Matured.__slots__
+        if name != "features"
+    }
+    return Matured(features=np.empty((len(order), 0)), **columns)
+
+
 @dataclass(slots=True)
 class Labels:
-    """Parked predictions: a ring of `rule.room` per symbol."""
+    """Parked predictions of one horizon: a ring of `rule.room` per symbol."""
 
     rule: LabelRule
     symbols: int
     features: int
+    """0 where the features of a prediction are not kept."""
     ring: NDArray[np.int64] = field(init=False)
     """[symbols, room, 3]: time, offset, row in the stretch at hand."""
     price: Matrix = field(init=False)
@@ -101,9 +138,9 @@ class Labels:
 
     def fold(
         self, events: EventColumns, placed: Placed, batch: EventBatch, offsets: Integers, matrix: Matrix,
-        timeline: Timeline, symbols: int,
+        timeline: Timeline, symbols: int, interrupted: Interruptions,
     ) -> Matured:  # fmt: skip
-        """Let mature what is due and park what is sampled, in log order.
+        """Let mature what is due, void what was interrupted, and park what is sampled, in log order.
 
         batch, offsets, matrix: the folded rows, float64 [rows, features]. Call `note_scores` once they have scores.
         """
@@ -111,13 +148,15 @@ class Labels:
         out = Matured(
             np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64), np.empty((room, 2), np.int64),
             np.empty(room, np.int64), np.empty((room, 2)), np.empty((room, SCORES)), np.empty((room, self.features)),
-            np.empty(room),
+            np.empty(room), np.zeros(room, np.int8), np.full(room, self.rule.horizon_ns, np.int64),
         )  # fmt: skip
+        rule = np.array([self.rule.horizon_ns, self.rule.every_ns], np.int64)
         m = _fold(
-            events.kind, events.venue, events.ts_event, placed.door, timeline.venue, symbols, batch.symbol, batch.now,
-            batch.mid, placed.until, offsets, matrix, self.rule.horizon_ns, self.rule.every_ns, self.ring, self.price,
-            self.parked_features, self.parked_scores, self.cursor, self.last, out.event, out.before,
-            out.row, out.stamps, out.batch_row, out.price, out.scores, out.features, out.label,
+            (events.kind, events.row, events.venue, events.ts_event, placed.door, interrupted.breaks),
+            (batch.symbol, batch.now, batch.mid, placed.until, offsets, matrix, interrupted.asked), timeline.venue,
+            symbols, rule, self.rule.dead_band, self.arrays,
+            (out.event, out.before, out.row, out.stamps, out.batch_row, out.price, out.scores, out.features, out.label,
+             out.void),
         )  # fmt: skip
         return Matured(*(getattr(out, name)[:m] for name in Matured.__slots__))
 
@@ -130,62 +169,87 @@ class Labels:
 
 
 @njit(cache=True)
-def _fold(  # type: ignore[no-untyped-def]
-    kind, venue, ts, door, venue_of, symbols, symbol, now, mid, until, offset, matrix, horizon, every, ring, price,
-    features, scores, cursor, last, o_event, o_before, o_row, o_stamps, o_batch_row, o_price, o_scores,
-    o_features, o_label,
-):  # fmt: skip
+def _fold(events, rows, venue_of, symbols, rule, band, state, out):  # type: ignore[no-untyped-def]
+    kind, row, venue, ts, door, breaks = events
+    symbol, now, mid, until, offset, matrix, asked = rows
+    cursor, last = state[4], state[5]
     m, r = 0, 0
     for i in range(len(kind)):
-        if kind[i] == HEARTBEAT:
+        if kind[i] == HEARTBEAT or (kind[i] == SESSION and breaks[i] != 0):
             for s in range(symbols):
-                if venue_of[s] == venue[i] and _due(s, ts[i], horizon, ring, cursor):
-                    m = _mature(
-                        i, r, s, ts[i], horizon, ring, price, features, scores, cursor, last, m, o_event, o_before,
-                        o_row, o_stamps, o_batch_row, o_price, o_scores, o_features, o_label,
-                    )  # fmt: skip
+                if cursor[s, 1] > 0 and (row[i] == s or (row[i] < 0 and venue_of[s] == venue[i])):
+                    m = _pass(i, r, s, ts[i], breaks[i], rule[0], band, state, out, m)
         elif door[i] == FOLDED:
             s = symbol[r]
-            if _due(s, now[r], horizon, ring, cursor):
-                m = _mature(
-                    i, r, s, now[r], horizon, ring, price, features, scores, cursor, last, m, o_event, o_before,
-                    o_row, o_stamps, o_batch_row, o_price, o_scores, o_features, o_label,
-                )  # fmt: skip
+            m = _pass(i, r, s, now[r], breaks[i], rule[0], band, state, out, m)
             last[s] = mid[r]
-            if np.isfinite(mid[r]) and now[r] // every > cursor[s, 2] and now[r] + horizon < until[i]:
-                cursor[s, 2] = now[r] // every
-                slot = (cursor[s, 0] + cursor[s, 1]) % ring.shape[1]
-                cursor[s, 1] += 1
-                ring[s, slot, 0], ring[s, slot, 1], ring[s, slot, 2] = now[r], offset[r], r
-                price[s, slot] = mid[r]
-                features[s, slot, :] = matrix[r]
+            if np.isfinite(mid[r]) and asked[r] and now[r] // rule[1] > cursor[s, 2]:
+                cursor[s, 2] = now[r] // rule[1]
+                _park(s, r, now[r], offset[r], mid[r], matrix, state)
+                if now[r] + rule[0] >= until[i]:
+                    m = _void_newest(i, r, s, state, out, m)
             r += 1
     return m
 
 
 @njit(cache=True)
-def _due(s, now, horizon, ring, cursor):  # type: ignore[no-untyped-def]
-    """Whether the oldest parked prediction of symbol `s` has passed its horizon."""
-    return cursor[s, 1] > 0 and ring[s, cursor[s, 0], 0] + horizon < now
+def _park(s, r, now, offset, mid, matrix, state):  # type: ignore[no-untyped-def]
+    ring, price, features, _, cursor, _ = state
+    slot = (cursor[s, 0] + cursor[s, 1]) % ring.shape[1]
+    cursor[s, 1] += 1
+    ring[s, slot, 0], ring[s, slot, 1], ring[s, slot, 2] = now, offset, r
+    price[s, slot] = mid
+    if features.shape[2] > 0:
+        features[s, slot, :] = matrix[r]
 
 
 @njit(cache=True)
-def _mature(  # type: ignore[no-untyped-def]
-    i, r, s, now, horizon, ring, price, features, scores, cursor, last, m, o_event, o_before, o_row, o_stamps,
-    o_batch_row, o_price, o_scores, o_features, o_label,
-):  # fmt: skip
-    """Everything of symbol `s` whose horizon lies before `now` came true at the newest price so far."""
-    while _due(s, now, horizon, ring, cursor):
+def _void_newest(i, r, s, state, out, m):  # type: ignore[no-untyped-def]
+    """The prediction that was just parked reaches over the end of its session."""
+    ring, cursor = state[0], state[4]
+    cursor[s, 1] -= 1
+    slot = (cursor[s, 0] + cursor[s, 1]) % ring.shape[1]
+    return _tell(i, r, s, slot, SESSION_END, np.nan, 0.0, state, out, m)
+
+
+@njit(cache=True)
+def _pass(i, r, s, now, interrupted, horizon, band, state, out, m):  # type: ignore[no-untyped-def]
+    """Of symbol `s`: what is due before `now` came true at the newest price so far; what is interrupted is void.
+
+    interrupted: 0, or the reason; negative where nothing was heard of the time before, so that nothing came true in it.
+    """
+    ring, cursor, last = state[0], state[4], state[5]
+    while cursor[s, 1] > 0:
         slot = cursor[s, 0]
-        o_event[m], o_before[m], o_row[m] = i, r, s
-        o_stamps[m, 0], o_stamps[m, 1] = ring[s, slot, 0], ring[s, slot, 1]
-        o_batch_row[m] = ring[s, slot, 2]
-        o_price[m, 0], o_price[m, 1] = price[s, slot], last[s]
-        o_scores[m, :] = scores[s, slot]
-        o_features[m, :] = features[s, slot]
-        o_label[m] = 0.5 if last[s] == price[s, slot] else (1.0 if last[s] > price[s, slot] else 0.0)
-        ring[s, slot, 2] = -1
+        due = ring[s, slot, 0] + horizon < now and interrupted >= 0
+        if not due and interrupted == 0:
+            break
+        if due:
+            m = _tell(i, r, s, slot, 0, last[s], band, state, out, m)
+        else:
+            m = _tell(i, r, s, slot, abs(interrupted), np.nan, band, state, out, m)
         cursor[s, 0] = (slot + 1) % ring.shape[1]
         cursor[s, 1] -= 1
-        m += 1
     return m
+
+
+@njit(cache=True)
+def _tell(i, r, s, slot, void, reached, band, state, out, m):  # type: ignore[no-untyped-def]
+    """Outcome `m`: the prediction in `slot` of symbol `s`, at price `reached`, or void."""
+    ring, price, features, scores, _, _ = state
+    o_event, o_before, o_row, o_stamps, o_batch_row, o_price, o_scores, o_features, o_label, o_void = out
+    o_event[m], o_before[m], o_row[m], o_void[m] = i, r, s, void
+    o_stamps[m, 0], o_stamps[m, 1] = ring[s, slot, 0], ring[s, slot, 1]
+    o_batch_row[m] = ring[s, slot, 2]
+    o_price[m, 0], o_price[m, 1] = price[s, slot], reached
+    o_scores[m, :] = scores[s, slot]
+    o_features[m, :] = features[s, slot]
+    moved = np.log(reached / price[s, slot])
+    if void != 0:
+        o_label[m] = np.nan
+    elif abs(moved) <= band:
+        o_label[m] = 0.5
+    else:
+        o_label[m] = 1.0 if moved > 0 else 0.0
+    ring[s, slot, 2] = -1
+    return m + 1

@@ -86,8 +86,8 @@ class Scoring:
         return Scores(by_model, self._seen_by_clients(by_model), steps)
 
     def _lessons(self, matured: Matured) -> list[tuple[int, Matrix]]:
-        """(rows before it, step_size labels) of every learning step; what is left over waits. Unchanged prices teach nothing."""
-        taught = np.flatnonzero(matured.label != 0.5)
+        """(rows before it, step_size labels) of every learning step; what is left over waits. Unchanged prices and void labels teach nothing."""
+        taught = np.flatnonzero((matured.label == 0.0) | (matured.label == 1.0))
         waited = int(self.count[0])
         told = np.column_stack([matured.features[taught], matured.label[taught]])
         labels = np.concatenate([self.waiting[:waited], told])

@@ -17,7 +17,8 @@ from processors.columns import SMALLEST_PRICE, EventColumns, LogStretch, columns
 from processors.features import FEATURES, FeatureEngine
 from processors.feeds import FeedTimes
 from processors.indicator import Indicator
-from processors.labels import LabelRule, Labels, Matured
+from processors.interruptions import interruptions
+from processors.labels import LabelRule, Labels, Matured, merged
 from processors.ledger import REJECTED, Ledger, LedgerLine
 from processors.market import MarketState, as_of
 from processors.scoring import Learner, Model, Scores, Scoring
@@ -68,6 +69,9 @@ class ShardOutput:
     requests: RevisionRequests
     """Bars that late trades, corrections and cancellations concern: `streams.revisions` adds their revisions to `bars`."""
     matured: Matured
+    """Of the horizon that is learnt, with features."""
+    outcomes: Matured
+    """Of all horizons."""
     ledger: Sequence[LedgerLine]
     counts: Sequence[int]
     """By `ledger.DOORS`, after this stretch, since the log began."""
@@ -98,7 +102,11 @@ class Shard:
             Timeline.start(symbols),
             MarketState.start(symbols),
             BarBuilder(self.rules.bars, symbols, self.rules.lateness_ns, self.rules.heartbeat_gap_ns),
-            Labels(self.rules.label, symbols, len(self._catalogue)),
+            [
+                Labels(rule, symbols, 0 if number else len(self._catalogue))
+                for number, rule in enumerate(self.rules.label.horizons)
+            ],
+            np.zeros(symbols, np.int8),
         )
 
     def advance(self, stretch: LogStretch) -> ShardOutput:
@@ -111,16 +119,25 @@ class Shard:
         batch = self._batch(events, placed, folded)
         features = self._engine.fold(batch, placed.fresh[folded])
         matrix = np.ascontiguousarray(features.T)
+        interrupted = interruptions(
+            events, placed, state.timeline, self._feeds, state.halted, symbols, self.rules.heartbeat_gap_ns
+        )
         bars, requests = state.bars.fold(events, placed, state.timeline, self._feeds, symbols)
-        matured = state.labels.fold(events, placed, batch, stretch.offsets[folded], matrix, state.timeline, symbols)
-        scores = self.scoring.score(matrix, matured)
-        _fill_scores(matured, scores)
-        state.labels.note_scores(symbols, scores.by_model)
+        matured = [
+            labels.fold(
+                events, placed, batch, stretch.offsets[folded], matrix, state.timeline, symbols, interrupted
+            )
+            for labels in state.labels
+        ]  # fmt: skip
+        scores = self.scoring.score(matrix, matured[0])
+        for labels, told in zip(state.labels, matured, strict=True):
+            _fill_scores(told, scores)
+            labels.note_scores(symbols, scores.by_model)
         return ShardOutput(
             partition=self.partition, stretch=stretch, events=events, placed=placed, folded=folded,
             names=self.symbols.names, venues=self.symbols.venues, batch=batch, features=features, scores=scores,
-            bars=bars, requests=requests, matured=matured, ledger=self._enter(stretch, placed, matrix),
-            counts=self.ledger.counts.tolist(),
+            bars=bars, requests=requests, matured=matured[0], outcomes=merged(matured),
+            ledger=self._enter(stretch, placed, matrix), counts=self.ledger.counts.tolist(),
         )  # fmt: skip
 
     def _dated(self, stretch: LogStretch) -> LogStretch:
@@ -224,7 +241,10 @@ class _PerSymbol:
     timeline: Timeline
     market: MarketState
     bars: BarBuilder
-    labels: Labels
+    labels: Sequence[Labels]
+    """By horizon, the learnt one first."""
+    halted: NDArray[np.int8]
+    """[symbols]: trading is halted or closed, by the venue's word."""
 
     @property
     def symbols(self) -> int:
@@ -232,7 +252,8 @@ class _PerSymbol:
 
     @property
     def arrays(self) -> list[NDArray[Any]]:
-        return [*self.timeline.arrays, *self.market.arrays, *self.bars.arrays, *self.labels.arrays]
+        of_labels = [array for labels in self.labels for array in labels.arrays]
+        return [*self.timeline.arrays, *self.market.arrays, *self.bars.arrays, *of_labels, self.halted]
 
 
 def _without(

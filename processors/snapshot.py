@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from numpy.typing import NDArray
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Stands in the name of the step: what another version wrote is not read, but folded again."""
 
 

@@ -34,7 +34,7 @@ class Prediction(Struct, frozen=True, gc=False):
 
 
 class Outcome(Struct, frozen=True, kw_only=True, gc=False):
-    """A prediction's horizon has passed on the log: what came true, and what each model had said."""
+    """A prediction's horizon has passed on the log: what came true, and what each model had said; or it is void."""
 
     symbol: Symbol
     ts_event: Ns
@@ -44,15 +44,17 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     log_id: str
     src_partition: Partition
     src_offset: Offset
-    """Of the record whose arrival let the label mature."""
+    """Of the record whose arrival let the label mature, or voided it."""
     predicted_offset: Offset
     price: float
-    price_matured: float
-    log_return: float
-    label: float
-    """1 up, 0 down, 0.5 unchanged."""
+    price_matured: float | None
+    log_return: float | None
+    label: float | None
+    """1 up, 0 down, 0.5 within the dead band; none where it is void."""
     online: float | None
     onnx: float | None
+    void: Literal["", "halt", "gap", "session"] = ""
+    """What the horizon reaches over, so that nothing came true."""
 
 
 class Bar(Struct, frozen=True, kw_only=True, gc=False):

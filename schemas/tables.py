@@ -108,10 +108,11 @@ OUTCOMES = Table(
     "outcomes",
     {
         "symbol": SYMBOL, "ts_event": NS, "ts_matured": NS, "horizon_ns": "Int64", "predicted_offset": "Int64",
-        "price": "Float64", "price_matured": "Float64", "log_return": "Float64", "label": "Float64",
+        "price": "Float64", "price_matured": "Float64", "log_return": "Float64", "label": "Float64", "void": SYMBOL,
         "online": "Nullable(Float64)", "onnx": "Nullable(Float64)",
     },
-    (*BY_EVENT, "predicted_offset"), "What came true of a sampled prediction, and what each model had said",
+    (*BY_EVENT, "predicted_offset", "horizon_ns"),
+    "What came true of a sampled prediction, and what each model had said; NaN where void says why there is no answer",
 )  # fmt: skip
 BARS = Table(
     "bars",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streams.rows import Block, Column
 
 IDENTITY: Final[Mapping[str, Sequence[str]]] = {
-    "outcomes": ("src_offset", "predicted_offset"),
+    "outcomes": ("src_offset", "predicted_offset", "horizon_ns"),
     "bars": ("src_offset", "symbol", "kind", "start", "rev"),
 }
 """What makes two rows of one partition the same row; `src_offset` alone where a table is not named."""

@@ -48,9 +48,10 @@ def fold_history(
             waited = 0.0
             at, done = poll.offsets[-1] + 1, done + len(poll.offsets)
             matured = shard.advance(decode(poll)).matured
-            features.append(matured.features)
-            labels.append(matured.label)
-            matured_at.append(matured.stamps[:, 0])
+            answered = np.flatnonzero(matured.void == 0)
+            features.append(matured.features[answered])
+            labels.append(matured.label[answered])
+            matured_at.append(matured.stamps[answered, 0])
             on_progress(done, total)
         reader.close()
     if not features:

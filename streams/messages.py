@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from processors.bars import REASONS
+from processors.interruptions import REASONS as VOID
 from processors.shard import ShardOutput
 from schemas.rows import Bar, Latest, Outcome, Prediction
 from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
@@ -25,7 +26,6 @@ class MessageMaker:
     features_id: str
     champion: str
     bar_kinds: Sequence[str]
-    horizon_ns: int
 
     def predictions(self, output: ShardOutput) -> list[Message]:
         """One per folded event."""
@@ -57,19 +57,18 @@ class MessageMaker:
         return messages
 
     def outcomes(self, output: ShardOutput) -> list[Message]:
-        """One per matured label."""
-        m, offsets = output.matured, output.stretch.offsets
-        scores = finite(m.scores).tolist()
+        """One per prediction and horizon that has passed, or is void."""
+        m, offsets = output.outcomes, output.stretch.offsets
+        numbers = np.column_stack([m.price[:, 1], np.log(m.price[:, 1] / m.price[:, 0]), m.label, finite(m.scores)])
         messages = []
-        for k in range(len(m)):
+        for k, (matured, log_return, label, online, onnx) in enumerate(numbers.tolist()):
             at, predicted = m.stamps[k].tolist()
-            price, matured = m.price[k].tolist()
+            horizon = int(m.horizon[k])
             outcome = Outcome(
-                symbol=output.names[m.row[k]], ts_event=at, ts_matured=at + self.horizon_ns,
-                horizon_ns=self.horizon_ns, log_id=self.log_id, src_partition=output.partition,
-                src_offset=int(offsets[m.event[k]]), predicted_offset=predicted, price=price, price_matured=matured,
-                log_return=float(np.log(matured / price)), label=float(m.label[k]), online=scores[k][0],
-                onnx=scores[k][1],
+                symbol=output.names[m.row[k]], ts_event=at, ts_matured=at + horizon, horizon_ns=horizon,
+                log_id=self.log_id, src_partition=output.partition, src_offset=int(offsets[m.event[k]]),
+                predicted_offset=predicted, price=float(m.price[k, 0]), price_matured=matured, log_return=log_return,
+                label=label, online=online, onnx=onnx, void=VOID[m.void[k]],
             )  # fmt: skip
             messages.append((outcome.symbol, OUTCOMES.encode(outcome)))
         return messages

@@ -85,7 +85,7 @@ class Unsaid:
         refused = np.array([letter.offset for letter in output.stretch.rejected], np.int64)
         return (
             (PREDICTIONS, self.maker.predictions, of[output.folded]), (BARS, self.maker.bars, of[output.bars.event]),
-            (OUTCOMES, self.maker.outcomes, of[output.matured.event]), (DEAD_LETTERS, self.maker.dead_letters, refused),
+            (OUTCOMES, self.maker.outcomes, of[output.outcomes.event]), (DEAD_LETTERS, self.maker.dead_letters, refused),
         )  # fmt: skip
 
 

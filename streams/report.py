@@ -43,7 +43,7 @@ class Report:
         for letter in output.stretch.rejected:
             meter.count("tickwire_score_dead_letters_total", reason=letter.reason)
         meter.count("tickwire_score_predictions_total", len(output.folded))
-        meter.count("tickwire_score_outcomes_total", len(output.matured))
+        meter.count("tickwire_score_outcomes_total", len(output.outcomes))
         meter.count("tickwire_score_bars_total", len(output.bars))
         meter.gauge("tickwire_score_batch_events", len(output.stretch.events), partition=str(p))
         meter.gauge("tickwire_score_symbols", len(output.names), partition=str(p))

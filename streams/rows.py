@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from processors.bars import REASONS
 from processors.batch import KIND_NAMES, NEWS, PRINT, QUOTE, TRADE
 from processors.columns import CANCEL, CORRECT
+from processors.interruptions import REASONS as VOID
 from processors.shard import ShardOutput
 from processors.timeline import DUPLICATE, LATE
 from streams.marks import mark_columns, marked
@@ -55,7 +56,6 @@ class RowMaker:
     champion: str
     onnx_id: str
     bar_kinds: Sequence[str]
-    horizon_ns: int
     words: Words = field(default_factory=Words)
 
     def blocks(self, output: ShardOutput) -> dict[str, Block]:
@@ -66,7 +66,7 @@ class RowMaker:
         if len(output.folded):
             made["features"] = self._features(output, symbols)
             made["predictions"] = self._predictions(output, symbols)
-        if len(output.matured):
+        if len(output.outcomes):
             made["outcomes"] = self._outcomes(output, symbols)
         if len(output.bars):
             made["bars"] = self._bars(output, symbols)
@@ -191,17 +191,18 @@ class RowMaker:
         }
 
     def _outcomes(self, output: ShardOutput, symbols: NDArray[Any]) -> Block:
-        m = output.matured
+        m = output.outcomes
         return {
             "symbol": (symbols[m.row], self.words.all),
             "ts_event": m.stamps[:, 0],
-            "ts_matured": m.stamps[:, 0] + self.horizon_ns,
-            "horizon_ns": np.full(len(m), self.horizon_ns, np.int64),
+            "ts_matured": m.stamps[:, 0] + m.horizon,
+            "horizon_ns": m.horizon,
             "predicted_offset": m.stamps[:, 1],
             "price": m.price[:, 0],
             "price_matured": m.price[:, 1],
             "log_return": np.log(m.price[:, 1] / m.price[:, 0]),
             "label": m.label,
+            "void": (m.void, VOID),
             "online": finite(m.scores[:, 0]),
             "onnx": finite(m.scores[:, 1]),
             **self._source(output, m.event),

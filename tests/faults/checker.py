@@ -34,7 +34,7 @@ DERIVED: Final = ("features", "predictions")
 """Of which every folded event has a row in each."""
 KEYS: Final[Mapping[str, str]] = {
     **dict.fromkeys((*PER_RECORD, *DERIVED, "ledger"), "log_id, src_partition, src_offset"),
-    "outcomes": "log_id, src_partition, src_offset, symbol, ts_event, predicted_offset",
+    "outcomes": "log_id, src_partition, src_offset, symbol, ts_event, predicted_offset, horizon_ns",
     "bars": "log_id, src_partition, src_offset, symbol, kind, start, rev",
 }
 

@@ -25,7 +25,7 @@ def compare(database: Database, log_id: str, log: Mapping[int, Records], make: S
         for start in range(0, len(records.values), BLOCK):
             values, at = records.values[start : start + BLOCK], records.offsets[start : start + BLOCK]
             output = shard.advance(decode(Poll(partition, values, at, [0] * len(at))))
-            outcomes += len(output.matured)
+            outcomes += len(output.outcomes)
             expected, stored = (
                 _folded(output),
                 _stored(database, f"{where} AND src_offset BETWEEN {at[0]} AND {at[-1]}"),

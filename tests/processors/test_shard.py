@@ -18,7 +18,9 @@ from schemas.events import Event, Heartbeat, Quote, Trade
 from tests.fakes import ConstantModel, CountingLearner
 from tests.logs import START, market, stretch
 
-RULES = FoldRules(label=LabelRule(horizon_ns=2 * NS, every_ns=NS // 4), learn_every=16)
+RULES = FoldRules(
+    label=LabelRule(horizon_ns=2 * NS, every_ns=NS // 4, others_ns=(NS // 2, 7 * NS), dead_band=1e-5), learn_every=16
+)
 
 
 def shard(learner: CountingLearner | None = None) -> Shard:
@@ -56,10 +58,18 @@ def told(outputs: Sequence[ShardOutput]) -> dict[str, list[Any]]:
         for r in range(len(q)):
             asked = [int(getattr(q, name)[r]) for name in ("kind", "start", "end", "why", "partial", "gap_ms")]
             out["requests"].append((offsets[q.event[r]], o.names[q.row[r]], *asked))
-        m = o.matured
+        m = o.outcomes
         for k in range(len(m)):
             out["outcomes"].append(
-                (offsets[m.event[k]], m.stamps[k].tobytes(), m.price[k].tobytes(), m.scores[k].tobytes(), m.label[k])
+                (
+                    offsets[m.event[k]],
+                    m.horizon[k],
+                    m.void[k],
+                    m.stamps[k].tobytes(),
+                    m.price[k].tobytes(),
+                    m.scores[k].tobytes(),
+                    m.label[k].tobytes(),
+                )  # fmt: skip
             )
         out["ledger"] += list(o.ledger)
         out["rejected"] += [(letter.offset, letter.reason) for letter in o.stretch.rejected]
@@ -176,14 +186,6 @@ def test_a_heartbeat_lets_the_label_of_an_idle_symbol_mature() -> None:
     outcome = shard().advance(stretch(log)).matured
     assert outcome.event.tolist() == [2]
     assert outcome.label.tolist() == [0.5]
-
-
-def test_a_label_that_would_cross_the_end_of_the_session_is_not_asked() -> None:
-    midnight = (START // (86_400 * NS) + 1) * 86_400
-    before = midnight - START / NS
-    log = [quote(10, before - 1.0, 1), quote(11, before + 5, 2), quote(12, before + 9, 3)]
-    outcome = shard().advance(stretch(log)).matured
-    assert outcome.stamps[:, 1].tolist() == [1]
 
 
 def test_a_label_that_matured_is_learnt_before_the_row_that_let_it_mature() -> None:

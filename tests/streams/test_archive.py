@@ -29,7 +29,7 @@ COMPARED = {
     "features": ("src_offset", "symbol", "ts_event", *FEATURE_NAMES),
     "predictions": ("src_offset", "price", "p_up", "online", "onnx", "online_steps"),
     "bars": ("src_offset", "symbol", "start", "open", "high", "low", "close", "volume", "value", "n_trades", "late_n"),
-    "outcomes": ("src_offset", "predicted_offset", "label", "online", "price_matured"),
+    "outcomes": ("src_offset", "predicted_offset", "horizon_ns", "label", "void", "online", "price_matured"),
     "ledger": ("src_offset", "folded", "duplicate", "late", "rejected", "control", "features_hash", "first_offset"),
     "trades": ("src_offset", "seq", "price", "late", "conditions", "trade_id"),
     "dead_letters": ("src_offset", "reason", "detail", "raw", "ts_ingest"),
@@ -43,7 +43,7 @@ class Folded:
 
     def __init__(self, stretches: Sequence[LogStretch], rules: FoldRules | None = None) -> None:
         self.store = ListStore()
-        rows = RowMaker("test-log", FEATURE_NAMES, FEATURES_ID, "onnx", "m1", KINDS, FoldRules().label.horizon_ns)
+        rows = RowMaker("test-log", FEATURE_NAMES, FEATURES_ID, "onnx", "m1", KINDS)
         self.shard = Shard(0, CountingLearner(), ConstantModel(), rules=rules)
         self.outputs: list[ShardOutput] = []
         for each in stretches:

@@ -34,7 +34,7 @@ def folded(polls: Iterable[Poll], log_id: str, rules: FoldRules) -> dict[str, Su
     """Sums of what an undisturbed fold of these records says, by table."""
     make = ShardMaker(rules, Sessions(), None)  # no venue of these tests keeps a calendar
     kinds = [kind.name for kind in rules.bars]
-    rows = RowMaker(log_id, FEATURE_NAMES, FEATURES_ID, rules.champion, "none", kinds, rules.label.horizon_ns)
+    rows = RowMaker(log_id, FEATURE_NAMES, FEATURES_ID, rules.champion, "none", kinds)
     shards: dict[int, Shard] = {}
     blocks: dict[str, list[Block]] = {}
     for poll in polls:

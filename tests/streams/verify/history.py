@@ -32,8 +32,8 @@ TABLES = tuple(table.name for table in tables(FEATURE_NAMES))
 RULES = replace(FoldRules(), learn_every=16)
 KINDS = [kind.name for kind in RULES.bars]
 COMMON = (LOG, FEATURE_NAMES, FEATURES_ID, RULES.champion)
-ROWS = RowMaker(*COMMON, NO_MODEL, KINDS, RULES.label.horizon_ns)
-MESSAGES = MessageMaker(*COMMON, KINDS, RULES.label.horizon_ns)
+ROWS = RowMaker(*COMMON, NO_MODEL, KINDS)
+MESSAGES = MessageMaker(*COMMON, KINDS)
 Row = dict[str, Any]
 
 

@@ -105,6 +105,7 @@ IDENTIFYING = {
     ("bars", "start"),
     ("bars", "rev"),
     ("outcomes", "predicted_offset"),
+    ("outcomes", "horizon_ns"),
 }
 
 
