@@ -54,4 +54,4 @@ class Dataset:
     @property
     def moved(self) -> NDArray[np.bool_]:
         """Where the price left the dead band: the rows that have a direction."""
-        return self.label != 0.5
+        return np.asarray(self.label != 0.5)

@@ -86,7 +86,10 @@ class Scoring:
         return Scores(by_model, self._seen_by_clients(by_model), steps)
 
     def _lessons(self, matured: Matured) -> list[tuple[int, Matrix]]:
-        """(rows before it, step_size labels) of every learning step; what is left over waits. Unchanged prices and void labels teach nothing."""
+        """(rows before it, step_size labels) of every learning step; what is left over waits.
+
+        Unchanged prices and void labels teach nothing.
+        """
         taught = np.flatnonzero((matured.label == 0.0) | (matured.label == 1.0))
         waited = int(self.count[0])
         told = np.column_stack([matured.features[taught], matured.label[taught]])

@@ -19,7 +19,7 @@ LISTING = (
 EXAMPLES = """
   tickwire sql "SELECT symbol, count() AS trades, round(avg(price), 2) AS price FROM trades GROUP BY symbol ORDER BY trades DESC"
   tickwire sql "SELECT * FROM bars_latest WHERE kind = '1m' ORDER BY start DESC LIMIT 10"
-  tickwire sql "SELECT symbol, avg(label = (onnx > 0.5)) AS hit_rate, count() FROM outcomes WHERE void = '' AND label != 0.5 AND horizon_ns = 10e9 GROUP BY symbol"
+  tickwire sql "SELECT horizon_ns, avg(label = (onnx > 0.5)) AS hit_rate FROM outcomes WHERE label IN (0, 1) GROUP BY horizon_ns"
   tickwire sql "SELECT reason, count() FROM dead_letters GROUP BY reason"
 """
 

@@ -1,6 +1,6 @@
 """A producer that is finished is replaced, and what it did not deliver is sent again in order, however it says so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -75,11 +75,11 @@ class Client:
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Client]]:
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[Client]:
     made: list[Client] = []
     monkeypatch.setattr(Client, "made", made, raising=False)
     monkeypatch.setattr(infra.lasting_producer, "Producer", Client)
-    yield made
+    return made
 
 
 @pytest.mark.parametrize(

@@ -60,17 +60,8 @@ def told(outputs: Sequence[ShardOutput]) -> dict[str, list[Any]]:
             out["requests"].append((offsets[q.event[r]], o.names[q.row[r]], *asked))
         m = o.outcomes
         for k in range(len(m)):
-            out["outcomes"].append(
-                (
-                    offsets[m.event[k]],
-                    m.horizon[k],
-                    m.void[k],
-                    m.stamps[k].tobytes(),
-                    m.price[k].tobytes(),
-                    m.scores[k].tobytes(),
-                    m.label[k].tobytes(),
-                )  # fmt: skip
-            )
+            answer = (m.stamps[k].tobytes(), m.price[k].tobytes(), m.scores[k].tobytes(), m.label[k].tobytes())
+            out["outcomes"].append((offsets[m.event[k]], m.horizon[k], m.void[k], *answer))
         out["ledger"] += list(o.ledger)
         out["rejected"] += [(letter.offset, letter.reason) for letter in o.stretch.rejected]
         out["doors"] += list(zip(offsets.tolist(), o.placed.door.tolist(), strict=True))

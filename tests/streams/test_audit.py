@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.features import FEATURE_NAMES, FEATURES_ID
-from processors.shard import FoldRules, Shard
+from processors.shard import Shard
 from streams.audit import TABLES_OF, Checkpoint, Difference, Notes, Stretch, compared, skipped, stretches
 from streams.decode import Poll, decode
 from streams.rows import RowMaker
