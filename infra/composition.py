@@ -13,6 +13,8 @@ from models.online import OnlineModel
 from models.onnx import OnnxModel
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.labels import LabelRule
+from processors.roster import Load, no_models
+from processors.scores import Model
 from processors.sessions import Calendar, Sessions
 from processors.shard import FoldRules, Shard
 from processors.snapshot import VERSION, decode_snapshot
@@ -75,13 +77,14 @@ def step_name(fold_rules: FoldRules) -> str:
 class ShardMaker:
     """Makes the shard of a partition, continued from a snapshot where there is one.
 
-    `seeds`: snapshots to begin with, by partition, where the recovery store has none yet.
+    `seeds`: snapshots to begin with, by partition, where the recovery store has none yet. `load`: models that the log names.
     """
 
     fold_rules: FoldRules
     calendars: Sessions
-    onnx: OnnxModel | None
+    onnx: Model | None
     seeds: Mapping[int, bytes] = field(default_factory=dict)
+    load: Load = no_models
 
     def __call__(self, partition: int, snapshot: bytes | None = None) -> Shard:
         learner = OnlineModel(FEATURE_NAMES)
@@ -89,7 +92,7 @@ class ShardMaker:
         if snapshot:
             hit("fold.before_restore")
             learner = OnlineModel.restore(decode_snapshot(snapshot).learner, FEATURE_NAMES)
-        shard = Shard(partition, learner, self.onnx, rules=self.fold_rules, sessions=self.calendars)
+        shard = Shard(partition, learner, self.onnx, rules=self.fold_rules, sessions=self.calendars, load=self.load)
         if snapshot:
             shard.restore(snapshot)
         return shard

@@ -1,16 +1,18 @@
 """Every model that has scored here, by its id: whichever scores now, old scores can be computed again."""
 
+import structlog
+
 from infra.composition import model_path
 from infra.settings import Settings
 from models.manifest import load as load_manifest
 from models.manifest import manifest_name
-from models.onnx import OnnxModel
+from models.onnx import OnnxModel, Provider
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import ModelError
 
 
-def model_of(settings: Settings, model_id: str) -> OnnxModel | None:
-    """The ONNX model that rows name, on the CPU; None where it is gone or cannot be used."""
+def model_of(settings: Settings, model_id: str, provider: Provider = "cpu") -> OnnxModel | None:
+    """The ONNX model that rows, or the log, name; None where it is gone or cannot be used, which is logged with its reason."""
     current = model_path(settings)
     try:
         path = current.with_name(manifest_name(model_id))
@@ -18,6 +20,9 @@ def model_of(settings: Settings, model_id: str) -> OnnxModel | None:
             path = current
         if load_manifest(path).id != model_id:
             return None
-        return OnnxModel.load(path, expected_features=FEATURE_NAMES, expected_features_id=FEATURES_ID)
-    except ModelError:
+        return OnnxModel.load(
+            path, provider=provider, expected_features=FEATURE_NAMES, expected_features_id=FEATURES_ID
+        )
+    except ModelError as error:
+        structlog.get_logger().warning("model cannot be used", model=model_id, reason=str(error))
         return None

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from bytewax._bytewax import run_main
@@ -19,6 +20,7 @@ from infra.composition import ShardMaker, load_model, rules, sessions, step_name
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import current_log, reader_of, spans
+from infra.model_shelf import model_of
 from infra.replay_names import checked_name, database_of
 from infra.replay_store import ReplayRecord, ReplayStore, digests, output_hash
 from infra.replay_topics import spoken_sinks
@@ -39,7 +41,6 @@ from streams.revisions import Reviser
 from streams.rows import RowMaker
 from streams.span_text import Bound
 
-NO_MODEL: Final = "none"
 NICENESS: Final = 10
 WHOLE: Final = Bound()
 """As far as the log reaches."""
@@ -118,9 +119,8 @@ class _Run:
         self.rules = rules(settings.fold)
         self.onnx = load_model(settings)
         kinds = [kind.name for kind in self.rules.bars]
-        common = (log.log_id, FEATURE_NAMES, FEATURES_ID, settings.fold.champion)
-        self.messages = MessageMaker(*common, kinds)
-        maker = RowMaker(*common, self.onnx.id if self.onnx else NO_MODEL, kinds)
+        common = (log.log_id, FEATURE_NAMES, FEATURES_ID, kinds)
+        self.messages, maker = MessageMaker(*common), RowMaker(*common)
         names = [table.name for table in tables(FEATURE_NAMES)]
         self.telemetry = Telemetry()
         self.buffer = ReplayBuffer(ClickHouseTables(database, made, log.log_id), maker, names, self.telemetry)
@@ -137,7 +137,8 @@ class _Run:
         if options.topics:
             topics, latest, flush = spoken_sinks(self.settings, options.into, partitions, self.messages, self.telemetry)
         source = EventSource(self.log, WallClock(), stop, lambda: told(self.progress()), self.telemetry)
-        make = ShardMaker(self.rules, sessions(self.settings.fold), self.onnx)
+        load = cache(lambda name: model_of(self.settings, name, self.settings.models.provider))
+        make = ShardMaker(self.rules, sessions(self.settings.fold), self.onnx, load=load)
         sinks = Sinks(topics, latest, TableSink(partitions, self.buffer))
         flow = build(source, make, sinks, step_name(self.rules), self.telemetry, self.revise)
         run_main(flow)  # type: ignore[no-untyped-call]

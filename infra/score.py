@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 
 import redis
 import structlog
@@ -20,6 +21,9 @@ from infra.kafka_writer import KafkaWriter
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
 from infra.log_records import LogRecords, adopt
 from infra.log_watch import LogWatch
+from infra.model_changes import write_change
+from infra.model_shelf import model_of
+from infra.model_watch import ModelWatch
 from infra.recovery import naming_failures, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
@@ -31,7 +35,9 @@ from infra.trade_history import ClickHouseTradeHistory
 from infra.writers import Lease
 from infra.writing import writing
 from processors.features import FEATURE_NAMES, FEATURES_ID
+from processors.scores import NO_MODEL
 from processors.shard import ShardOutput
+from schemas.control import ModelChange
 from schemas.errors import RecoveryError
 from schemas.rows import SCORE_STATUS_KEY
 from schemas.tables import tables
@@ -47,7 +53,6 @@ from streams.rows import RowMaker
 
 STATUS_EVERY_S = 1.0
 STATUS_TTL_S = 5
-NO_MODEL = "none"
 
 
 def run(
@@ -116,6 +121,8 @@ def _go(scoring: "_Scoring", log: LogIdentity, stop: Stop, wanted: Wanted) -> No
     try:
         flow = scoring.flow(stop, started)
         threading.Thread(target=scoring.auditor.run, args=(over,), name="audit", daemon=True).start()
+        watching = (over, scoring.lag, lambda: scoring.report.challengers, scoring.change_models)
+        threading.Thread(target=scoring.watch.run, args=watching, name="models", daemon=True).start()
         with naming_failures(started.path):
             run_main(  # type: ignore[no-untyped-call]
                 flow,
@@ -165,12 +172,15 @@ class _Scoring:
         self.fold_rules = rules(settings.fold)
         self.onnx = load_model(settings)
         self.step = step_name(self.fold_rules)
-        self.make = ShardMaker(self.fold_rules, sessions(settings.fold), self.onnx)
+        self.watch = ModelWatch(settings.models, telemetry)
+        self.make = ShardMaker(
+            self.fold_rules, sessions(settings.fold), self.watch.timed(self.onnx),
+            load=cache(lambda name: self.watch.timed(model_of(settings, name, settings.models.provider))),
+        )  # fmt: skip
         onnx_id = self.onnx.id if self.onnx else NO_MODEL
         kinds = [kind.name for kind in self.fold_rules.bars]
-        common = (log.log_id, FEATURE_NAMES, FEATURES_ID, settings.fold.champion)
-        self.messages = MessageMaker(*common, kinds)
-        self.rows = RowMaker(*common, onnx_id, kinds)
+        common = (log.log_id, FEATURE_NAMES, FEATURES_ID, kinds)
+        self.messages, self.rows = MessageMaker(*common), RowMaker(*common)
         self.redis = settings.redis.url.get_secret_value()
         self.notes = Notes()
         self.report = Report(
@@ -183,9 +193,20 @@ class _Scoring:
         )  # fmt: skip
 
     def noticed(self, output: ShardOutput) -> None:
-        """What a stretch made, for the metrics and for the auditor."""
+        """What a stretch made, for the metrics, the log and the auditor."""
         self.report.note(output)
         self.notes.note(output)
+        for each in output.changes:
+            structlog.get_logger().warning(
+                "models changed" if not each.refused else "change of models refused", partition=output.partition,
+                offset=int(output.stretch.offsets[each.event]), action=each.change.action, model=each.change.model,
+                by=each.change.by, why=each.change.why, refused=each.refused, champion=each.line_up.champion,
+                onnx=each.line_up.onnx, challengers=list(filter(None, each.line_up.challengers)),
+            )  # fmt: skip
+
+    def change_models(self, change: ModelChange) -> None:
+        """What the watch asks for, onto the log."""
+        write_change(self.settings.kafka, change, self.clock)
 
     def computation(self) -> Computation:
         """What this process folds, for whoever rebuilds its state."""
@@ -239,6 +260,10 @@ class _Scoring:
         revise = Reviser(self.fold_rules.bars, history, buffer.stored, self.telemetry)
         return build(source, started.make, sinks, self.step, self.telemetry, revise)
 
+    def lag(self) -> dict[int, int]:
+        """Partition to records that wait."""
+        return {p: reader.lag() for p, reader in list(self.log.readers.items())}
+
     def tell(self, stop: threading.Event) -> None:
         """Write the status until told to stop; readiness sees its absence when Redis cannot be reached."""
         import msgspec  # noqa: PLC0415
@@ -246,7 +271,7 @@ class _Scoring:
         client = redis.Redis.from_url(self.redis, socket_timeout=2)
         key = SCORE_STATUS_KEY.format(group=self.group)
         while not stop.wait(STATUS_EVERY_S):
-            status = self.report.status({p: reader.lag() for p, reader in list(self.log.readers.items())})
+            status = self.report.status(self.lag())
             try:
                 client.set(key, msgspec.json.encode(status), ex=STATUS_TTL_S)
             except redis.RedisError as error:

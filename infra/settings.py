@@ -124,6 +124,10 @@ class Models(Section):
     seed: int = 0
     history: Duration = timedelta(minutes=36)
     """How much is folded before the first model is trained."""
+    slowest_us: float = Field(1_000.0, gt=0)
+    """Microseconds a row that a model may take; one that takes longer is quarantined."""
+    shed_lag: int = Field(200_000, ge=1)
+    """Records that may wait before challengers are retired, one after the other."""
 
 
 class Api(Section):

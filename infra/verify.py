@@ -31,7 +31,6 @@ from schemas.topics import EVENTS
 from streams.blocks import STORE_EVERY_S
 from streams.capture import FeedCheck
 from streams.messages import MessageMaker
-from streams.model_runs import NO_MODEL
 from streams.newest_check import NewestRead
 from streams.revisions import Reviser
 from streams.rows import RowMaker
@@ -119,7 +118,7 @@ class _Verifying:
     def _parts(self, newest: NewestRead | None, stored: Mapping[int, int]) -> Parts:
         settings, fold = self.settings, rules(self.settings.fold)
         kinds = [kind.name for kind in fold.bars]
-        common = (self.log.log_id, FEATURE_NAMES, FEATURES_ID, settings.fold.champion)
+        common = (self.log.log_id, FEATURE_NAMES, FEATURES_ID, kinds)
         log = reader_of(settings.kafka, self.log)
         history = ClickHouseTradeHistory(self.database, settings.clickhouse.database, self.log.log_id)
         return Parts(
@@ -130,8 +129,8 @@ class _Verifying:
             load=lambda onnx_id: model_of(settings, onnx_id),
             served=self.served,
             newest=newest,
-            rows=RowMaker(*common, NO_MODEL, kinds),
-            messages=MessageMaker(*common, kinds),
+            rows=RowMaker(*common),
+            messages=MessageMaker(*common),
             tables=tuple(self.served.tables),
             clock=self.clock,
             tolerance=0.0 if settings.models.provider == "cpu" else TOLERANCE,

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from processors.batch import NS, Codes, Column, EventBatch, Integers, Matrix
 from processors.columns import HEARTBEAT, SESSION, EventColumns
 from processors.interruptions import SESSION_END, Interruptions
+from processors.scores import SCORES, Scores
 from processors.timeline import FOLDED, Placed, Timeline
 from schemas.errors import IndicatorError
 
-SCORES: Final = 2
-"""Models whose scores are parked with a prediction: online, onnx."""
-TIME, OFFSET, ROW = range(3)
+TIME, OFFSET, ROW, LINE_UP = range(4)
 PER_HORIZON: Final = 10
 """A horizon is sampled this often while it passes: more would only repeat what overlapping labels say, and cost state."""
 
@@ -70,7 +69,8 @@ class Matured:
     event    event of the stretch that made it known          before   folded rows before that event
     row      symbol row                                      stamps   int64 [m, 2]: time and offset of the prediction
     batch_row  its row in this stretch, -1 if parked earlier  price    [m, 2]: at the prediction, at its horizon
-    scores   [m, SCORES], to be filled where batch_row >= 0  features [m, features], none where they are not kept
+    scores   [m, SCORES], to be filled where batch_row >= 0  line_up  who gave them; the same
+    features [m, features], none where they are not kept
     label    1 up, 0 down, 0.5 within the dead band, NaN void
     void     int8, `interruptions.REASONS`                   horizon  int64, ns
     """
@@ -86,6 +86,7 @@ class Matured:
     label: Column
     void: Codes
     horizon: Integers
+    line_up: Integers
 
     def __len__(self) -> int:
         return len(self.event)
@@ -111,7 +112,7 @@ class Labels:
     features: int
     """0 where the features of a prediction are not kept."""
     ring: NDArray[np.int64] = field(init=False)
-    """[symbols, room, 3]: time, offset, row in the stretch at hand."""
+    """[symbols, room, 4]: time, offset, row in the stretch at hand, line-up."""
     price: Matrix = field(init=False)
     parked_features: NDArray[np.float64] = field(init=False)
     parked_scores: NDArray[np.float64] = field(init=False)
@@ -122,7 +123,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         shape = (self.symbols, self.rule.room)
-        self.ring = np.full((*shape, 3), -1, np.int64)
+        self.ring = np.full((*shape, 4), -1, np.int64)
         self.price = np.full(shape, np.nan)
         self.parked_features = np.full((*shape, self.features), np.nan)
         self.parked_scores = np.full((*shape, SCORES), np.nan)
@@ -149,6 +150,7 @@ class Labels:
             np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64), np.empty((room, 2), np.int64),
             np.empty(room, np.int64), np.empty((room, 2)), np.empty((room, SCORES)), np.empty((room, self.features)),
             np.empty(room), np.zeros(room, np.int8), np.full(room, self.rule.horizon_ns, np.int64),
+            np.empty(room, np.int64),
         )  # fmt: skip
         rule = np.array([self.rule.horizon_ns, self.rule.every_ns], np.int64)
         m = _fold(
@@ -156,15 +158,16 @@ class Labels:
             (batch.symbol, batch.now, batch.mid, placed.until, offsets, matrix, interrupted.asked), timeline.venue,
             symbols, rule, self.rule.dead_band, self.arrays,
             (out.event, out.before, out.row, out.stamps, out.batch_row, out.price, out.scores, out.features, out.label,
-             out.void),
+             out.void, out.line_up),
         )  # fmt: skip
         return Matured(*(getattr(out, name)[:m] for name in Matured.__slots__))
 
-    def note_scores(self, symbols: int, scores: Matrix) -> None:
-        """Give the predictions parked in this stretch their scores; `scores`: [rows, SCORES]."""
+    def note_scores(self, symbols: int, scores: Scores) -> None:
+        """Give the predictions parked in this stretch their scores."""
         parked = self.ring[:symbols, :, ROW]
         row, slot = np.nonzero(parked >= 0)
-        self.parked_scores[row, slot] = scores[parked[row, slot]]
+        self.parked_scores[row, slot] = scores.by_model[parked[row, slot]]
+        self.ring[row, slot, LINE_UP] = scores.line_up[parked[row, slot]]
         parked[row, slot] = -1
 
 
@@ -237,10 +240,10 @@ def _pass(i, r, s, now, interrupted, horizon, band, state, out, m):  # type: ign
 def _tell(i, r, s, slot, void, reached, band, state, out, m):  # type: ignore[no-untyped-def]
     """Outcome `m`: the prediction in `slot` of symbol `s`, at price `reached`, or void."""
     ring, price, features, scores, _, _ = state
-    o_event, o_before, o_row, o_stamps, o_batch_row, o_price, o_scores, o_features, o_label, o_void = out
+    o_event, o_before, o_row, o_stamps, o_batch_row, o_price, o_scores, o_features, o_label, o_void, o_line_up = out
     o_event[m], o_before[m], o_row[m], o_void[m] = i, r, s, void
     o_stamps[m, 0], o_stamps[m, 1] = ring[s, slot, 0], ring[s, slot, 1]
-    o_batch_row[m] = ring[s, slot, 2]
+    o_batch_row[m], o_line_up[m] = ring[s, slot, 2], ring[s, slot, 3]
     o_price[m, 0], o_price[m, 1] = price[s, slot], reached
     o_scores[m, :] = scores[s, slot]
     o_features[m, :] = features[s, slot]

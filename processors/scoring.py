@@ -1,50 +1,39 @@
-"""Scores of a batch, with learning between two of its rows where the count of matured labels says so."""
+"""Scores of a batch: learning between two of its rows where the count of matured labels says so, and models that change."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.batch import Column, Integers, Matrix
-from processors.labels import SCORES, Matured
+from processors.batch import Integers, Matrix
+from processors.labels import Matured
+from processors.roster import Load, Roster, line_up, no_models, quarantined, turned
+from processors.scores import NO_MODEL, SCORES, Learner, LineUp, Model, Scores, seen_by_clients
+from schemas.control import ModelChange
+from schemas.errors import ModelError
 
-
-class Model(Protocol):
-    """Scores a matrix."""
-
-    @property
-    def id(self) -> str:
-        """Which model this is, as rows name it."""
-
-    def score(self, features: Matrix) -> Column:
-        """Probability of up per row, float64 [n]; `features`: float64 [n, features], C-contiguous, NaN missing.
-
-        The bits of a row's score must not depend on the rows beside it.
-        """
-
-
-class Learner(Model, Protocol):
-    """A model that learns from matured labels, and whose state is part of the shard's."""
-
-    @property
-    def steps(self) -> int:
-        """How often it has learnt."""
-
-    def learn(self, features: Matrix, labels: Column) -> None:
-        """One step on matured rows; labels 0 or 1."""
-
-    def snapshot(self) -> bytes:
-        """Everything learnt."""
+NO_PROBABILITY: Final = "a score that is no probability"
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Per row, NaN where a model has none: [rows, SCORES] online and onnx; learning steps behind the online score."""
+class Asked:
+    """A change of the models, in force from row `before` of the batch on; `event` of the stretch said it."""
 
-    by_model: Matrix
-    p_up: Column
-    steps: Integers
+    before: int
+    event: int
+    change: ModelChange
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A change, and who scores after it; `event` of the stretch made it. `refused`: why it changed nothing."""
+
+    event: int
+    change: ModelChange
+    refused: str
+    line_up: LineUp
 
 
 @dataclass(slots=True)
@@ -53,37 +42,113 @@ class Scoring:
 
     learner: Learner
     onnx: Model | None
+    """The one that serves until a change names another."""
     champion: str
-    """`online` or `onnx`: whose score clients see; the other stands in where it has none."""
     features: int
     step_size: int
+    load: Load = no_models
+    roster: Roster = field(init=False)
+    line_ups: list[LineUp] = field(init=False)
+    """Every one that there was, in order; parked predictions name theirs by number."""
     waiting: Matrix = field(init=False)
     """[step_size, features + 1]: features and label."""
     count: NDArray[np.int64] = field(init=False)
+    _loaded: dict[str, Model] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.roster = Roster.start(self.champion)
+        self.line_ups = []
         self.waiting = np.zeros((self.step_size, self.features + 1))
         self.count = np.zeros(1, np.int64)
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """What is remembered beside the learner."""
+        """What is remembered beside the learner and the roster."""
         return (self.waiting, self.count)
 
-    def score(self, matrix: Matrix, matured: Matured) -> Scores:
-        """Score every row with what was known before it: labels that matured before row i are learnt before row i."""
+    def restore(self, roster: Roster | None, line_ups: Sequence[LineUp]) -> None:
+        """Go on where these were remembered."""
+        self.roster, self.line_ups = roster or self.roster, list(line_ups)
+
+    @property
+    def given(self) -> str:
+        """Id of the model that serves until a change names another."""
+        return self.onnx.id if self.onnx is not None else ""
+
+    def score(
+        self, matrix: Matrix, matured: Matured, asked: Sequence[Asked], events: Integers
+    ) -> tuple[Scores, list[Changed]]:
+        """Score every row with what was known before it, by the models that were in force before it.
+
+        events: of each row, its place in the stretch.
+        """
         rows = len(matrix)
-        by_model = np.full((rows, SCORES), np.nan)
-        steps = np.empty(rows, np.int64)
+        by_model, steps, told = np.full((rows, SCORES), np.nan), np.empty(rows, np.int64), np.zeros(rows, np.int64)
+        p_up = np.full(rows, np.nan)
+        self._learn_and_score(matrix, matured, by_model, steps)
+        changed: list[Changed] = []
+        start = 0
+        for edge in (*asked, None):
+            stop = rows if edge is None else edge.before
+            while start < stop:
+                start = self._score_until(matrix, by_model, p_up, told, start, stop, events, changed)
+            if edge is not None:
+                turn = turned(self.roster, edge.change, self._get, self.given)
+                self.roster = turn.roster
+                changed.append(Changed(edge.event, turn.change, turn.refused, line_up(self.roster, self.given)))
+        return Scores(by_model, p_up, steps, told, self.line_ups), changed
+
+    def _learn_and_score(self, matrix: Matrix, matured: Matured, by_model: Matrix, steps: Integers) -> None:
+        """Labels that matured before row i are learnt before row i."""
         start = 0
         for before, lesson in self._lessons(matured):
             self._score_online(matrix, by_model, steps, start, before)
             self.learner.learn(np.ascontiguousarray(lesson[:, :-1]), np.ascontiguousarray(lesson[:, -1]))
             start = before
-        self._score_online(matrix, by_model, steps, start, rows)
-        if self.onnx is not None and rows:
-            by_model[:, 1] = self.onnx.score(matrix)
-        return Scores(by_model, self._seen_by_clients(by_model), steps)
+        self._score_online(matrix, by_model, steps, start, len(matrix))
+
+    def _score_until(
+        self, matrix: Matrix, by_model: Matrix, p_up: NDArray[Any], told: Integers, start: int, stop: int,
+        events: Integers, changed: list[Changed],
+    ) -> int:  # fmt: skip
+        """Score rows by one line-up, up to the first row with which a model is quarantined; where the next one begins."""
+        now = line_up(self.roster, self.given)
+        if not self.line_ups or self.line_ups[-1] != now:
+            self.line_ups.append(now)
+        wrong: dict[int, list[str]] = {}
+        for column, name in enumerate(now.models):
+            if column == 0 or name in ("", NO_MODEL):
+                continue
+            scores = self._named(name).score(matrix[start:stop])
+            valid = (scores >= 0.0) & (scores <= 1.0)
+            by_model[start:stop, column] = np.where(valid, scores, np.nan)
+            if not valid.all():
+                wrong.setdefault(start + int(np.argmin(valid)), []).append(name)
+        first = min(wrong, default=stop - 1)
+        by_model[first + 1 : stop, 1:] = np.nan
+        told[start : first + 1] = len(self.line_ups) - 1
+        p_up[start : first + 1] = seen_by_clients(by_model[start : first + 1], now.champion)
+        for name in wrong.get(first, ()):
+            change = ModelChange(action="quarantine", model=name, by="the fold", why=NO_PROBABILITY)
+            self.roster = quarantined(self.roster, name, self.given)
+            changed.append(Changed(int(events[first]), change, "", line_up(self.roster, self.given)))
+        return first + 1
+
+    def _named(self, name: str) -> Model:
+        model = self._get(name)
+        if model is None:
+            raise ModelError(
+                f"{name} scores by the log's word, but its file is gone or altered; put it back into the models directory"
+            )
+        return model
+
+    def _get(self, name: str) -> Model | None:
+        """A model by its id, loaded once."""
+        if name == self.given:
+            return self.onnx
+        if name not in self._loaded and (found := self.load(name)) is not None:
+            self._loaded[name] = found
+        return self._loaded.get(name)
 
     def _lessons(self, matured: Matured) -> list[tuple[int, Matrix]]:
         """(rows before it, step_size labels) of every learning step; what is left over waits.
@@ -108,7 +173,3 @@ class Scoring:
         steps[start:stop] = self.learner.steps
         if stop > start:
             by_model[start:stop, 0] = self.learner.score(matrix[start:stop])
-
-    def _seen_by_clients(self, by_model: Matrix) -> Column:
-        first, second = (0, 1) if self.champion == "online" else (1, 0)
-        return np.where(np.isfinite(by_model[:, first]), by_model[:, first], by_model[:, second])

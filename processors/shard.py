@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, RevisionRequests
 from processors.batch import NS, EventBatch, Integers, Matrix
-from processors.columns import SMALLEST_PRICE, EventColumns, LogStretch, columns, dead_letter
+from processors.columns import CONTROL, SMALLEST_PRICE, EventColumns, LogStretch, columns, dead_letter
 from processors.features import FEATURES, FeatureEngine
 from processors.feeds import FeedTimes
 from processors.indicator import Indicator
@@ -21,11 +21,14 @@ from processors.interruptions import interruptions
 from processors.labels import LabelRule, Labels, Matured, merged
 from processors.ledger import REJECTED, Ledger, LedgerLine
 from processors.market import MarketState, as_of
-from processors.scoring import Learner, Model, Scores, Scoring
+from processors.roster import Load, no_models
+from processors.scores import Learner, Model, Scores
+from processors.scoring import Asked, Changed, Scoring
 from processors.sessions import Sessions
 from processors.snapshot import Remembered, copy_rows, decode_snapshot, encode_snapshot
 from processors.symbols import SymbolTable
 from processors.timeline import FOLDED, Placed, Timeline, place
+from schemas.control import MODELS, model_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class ShardOutput:
     """Of the horizon that is learnt, with features."""
     outcomes: Matured
     """Of all horizons."""
+    changes: Sequence[Changed]
+    """Of the models."""
     ledger: Sequence[LedgerLine]
     counts: Sequence[int]
     """By `ledger.DOORS`, after this stretch, since the log began."""
@@ -82,14 +87,14 @@ class Shard:
 
     def __init__(
         self, partition: int, learner: Learner, onnx: Model | None, *, rules: FoldRules | None = None,
-        sessions: Sessions | None = None, features: Mapping[str, Indicator] = FEATURES,
+        sessions: Sessions | None = None, features: Mapping[str, Indicator] = FEATURES, load: Load = no_models,
     ) -> None:  # fmt: skip
         self.partition = partition
         self.rules = rules or FoldRules()
         self.sessions = sessions or Sessions()
         self.symbols = SymbolTable(self.rules.max_symbols)
         self.learner = learner
-        self.scoring = Scoring(learner, onnx, self.rules.champion, len(features), self.rules.learn_every)
+        self.scoring = Scoring(learner, onnx, self.rules.champion, len(features), self.rules.learn_every, load)
         self.ledger = Ledger.start()
         self._catalogue = features
         self._engine = FeatureEngine(features)
@@ -129,15 +134,15 @@ class Shard:
             )
             for labels in state.labels
         ]  # fmt: skip
-        scores = self.scoring.score(matrix, matured[0])
+        scores, changes = self.scoring.score(matrix, matured[0], _asked(stretch, events, folded), folded)
         for labels, told in zip(state.labels, matured, strict=True):
             _fill_scores(told, scores)
-            labels.note_scores(symbols, scores.by_model)
+            labels.note_scores(symbols, scores)
         return ShardOutput(
             partition=self.partition, stretch=stretch, events=events, placed=placed, folded=folded,
             names=self.symbols.names, venues=self.symbols.venues, batch=batch, features=features, scores=scores,
             bars=bars, requests=requests, matured=matured[0], outcomes=merged(matured),
-            ledger=self._enter(stretch, placed, matrix), counts=self.ledger.counts.tolist(),
+            changes=changes, ledger=self._enter(stretch, placed, matrix), counts=self.ledger.counts.tolist(),
         )  # fmt: skip
 
     def _dated(self, stretch: LogStretch) -> LogStretch:
@@ -216,7 +221,8 @@ class Shard:
                     np.ascontiguousarray(array).tobytes()
                     for array in [*(a[:symbols] for a in self._per_symbol.arrays), *self._engine.arrays(symbols)]
                 ],
-                fixed=[array.tobytes() for array in self._fixed()],
+                fixed=[array.tobytes() for array in self._fixed()], roster=self.scoring.roster,
+                line_ups=list(self.scoring.line_ups),
             )
         )  # fmt: skip
 
@@ -224,6 +230,7 @@ class Shard:
         """Continue where `snapshot` was taken; the learner must have been restored by its owner from the same bytes."""
         remembered = decode_snapshot(snapshot)
         self.symbols.restore(remembered.names, remembered.venues, remembered.venue_of)
+        self.scoring.restore(remembered.roster, remembered.line_ups)
         self._grow()
         symbols = len(remembered.names)
         per_symbol = [*self._per_symbol.arrays, *self._engine.arrays(self._engine.capacity)]
@@ -270,3 +277,15 @@ def _fill_scores(matured: Matured, scores: Scores) -> None:
     """Predictions of this very stretch that matured in it were parked before they had scores."""
     here = matured.batch_row >= 0
     matured.scores[here] = scores.by_model[matured.batch_row[here]]
+    matured.line_up[here] = scores.line_up[matured.batch_row[here]]
+
+
+def _asked(stretch: LogStretch, events: EventColumns, folded: Integers) -> list[Asked]:
+    """Changes of the models that the stretch says; a body that says none is no change, and the record is kept as it is."""
+    found = []
+    for event in np.flatnonzero(events.kind == CONTROL).tolist():
+        control: Any = stretch.events[event]
+        change = model_change(control.body) if control.topic == MODELS else None
+        if change is not None:
+            found.append(Asked(int(np.searchsorted(folded, event)), event, change))
+    return found

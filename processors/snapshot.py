@@ -6,6 +6,9 @@ from typing import Any, Final
 import msgspec
 from numpy.typing import NDArray
 
+from processors.roster import Roster
+from processors.scores import LineUp
+
 VERSION: Final = 3
 """Stands in the name of the step: what another version wrote is not read, but folded again."""
 
@@ -20,6 +23,8 @@ class Remembered(msgspec.Struct, array_like=True):
     per_symbol: list[bytes]
     fixed: list[bytes]
     version: int = VERSION
+    roster: Roster | None = None
+    line_ups: list[LineUp] = []
 
 
 _decoder = msgspec.msgpack.Decoder(Remembered)

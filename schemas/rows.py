@@ -55,6 +55,10 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     onnx: float | None
     void: Literal["", "halt", "gap", "session"] = ""
     """What the horizon reaches over, so that nothing came true."""
+    onnx_id: str = ""
+    """The model that `onnx` is of."""
+    challengers: dict[str, float] = {}
+    """Model id to score, of those that scored beside."""
 
 
 class Bar(Struct, frozen=True, kw_only=True, gc=False):

@@ -109,10 +109,33 @@ OUTCOMES = Table(
     {
         "symbol": SYMBOL, "ts_event": NS, "ts_matured": NS, "horizon_ns": "Int64", "predicted_offset": "Int64",
         "price": "Float64", "price_matured": "Float64", "log_return": "Float64", "label": "Float64", "void": SYMBOL,
-        "online": "Nullable(Float64)", "onnx": "Nullable(Float64)",
+        "online": "Nullable(Float64)", "onnx": "Nullable(Float64)", "onnx_id": SYMBOL,
     },
     (*BY_EVENT, "predicted_offset", "horizon_ns"),
     "What came true of a sampled prediction, and what each model had said; NaN where void says why there is no answer",
+)  # fmt: skip
+OUTCOME_SCORES = Table(
+    "outcome_scores",
+    {
+        "symbol": SYMBOL, "ts_event": NS, "ts_matured": NS, "horizon_ns": "Int64", "predicted_offset": "Int64",
+        "model_id": SYMBOL, "champion": "Bool", "score": "Float64", "label": "Float64", "log_return": "Float64",
+    },
+    (*BY_EVENT, "predicted_offset", "horizon_ns", "model_id"),
+    "What each model, also those in the shadow, had said of what came true; a void outcome has none",
+)  # fmt: skip
+CHALLENGER_SCORES = Table(
+    "challenger_scores",
+    {"symbol": SYMBOL, "ts_event": NS, "model_id": SYMBOL, "p_up": "Nullable(Float64)"},
+    (*BY_EVENT, "model_id"), "What each challenger says after every folded event",
+)  # fmt: skip
+MODEL_CHANGES = Table(
+    "model_changes",
+    {
+        "ts_event": NS, "action": SYMBOL, "model_id": SYMBOL, "by": SYMBOL, "why": "String", "refused": "String",
+        "champion": SYMBOL, "onnx_id": SYMBOL, "challengers": "String",
+    },
+    ("log_id", "src_partition", "src_offset", "action", "model_id"),
+    "Changes of the models, what they were refused for, and who scores the records behind them",
 )  # fmt: skip
 BARS = Table(
     "bars",
@@ -163,6 +186,6 @@ def features_table(names: Sequence[str]) -> Table:
 def tables(feature_names: Sequence[str]) -> tuple[Table, ...]:
     """Every table, in the order in which they are made."""
     return (
-        TRADES, QUOTES, NEWS_SIGNALS, CORRECTIONS, features_table(feature_names), PREDICTIONS, OUTCOMES, BARS, LEDGER,
-        MARKS, DEAD_LETTERS,
+        TRADES, QUOTES, NEWS_SIGNALS, CORRECTIONS, features_table(feature_names), PREDICTIONS, OUTCOMES,
+        OUTCOME_SCORES, CHALLENGER_SCORES, MODEL_CHANGES, BARS, LEDGER, MARKS, DEAD_LETTERS,
     )  # fmt: skip

@@ -15,8 +15,9 @@ import numpy as np
 
 from processors.columns import LogStretch
 from processors.shard import ShardOutput
+from streams.columns import Block, chosen, joined
 from streams.ports import Meter, TableStore
-from streams.rows import Block, RowMaker, chosen, joined
+from streams.rows import RowMaker
 
 STORE_EVERY_S: Final = 0.5
 """How long rows are gathered before they are stored: ClickHouse wants few large blocks."""

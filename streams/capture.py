@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from schemas.errors import InputError
 from schemas.rows import Prediction
+from streams.columns import Block, Column
 from streams.comparison import compare
 from streams.model_runs import ModelRuns
-from streams.rows import Block, Column
 from streams.verdict import Verdict
 
 TABLE: Final = "feed"

@@ -7,10 +7,13 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.rows import Block, Column
+from streams.columns import Block, Column
 
 IDENTITY: Final[Mapping[str, Sequence[str]]] = {
     "outcomes": ("src_offset", "predicted_offset", "horizon_ns"),
+    "outcome_scores": ("src_offset", "predicted_offset", "horizon_ns", "model_id"),
+    "challenger_scores": ("src_offset", "model_id"),
+    "model_changes": ("src_offset", "action", "model_id"),
     "bars": ("src_offset", "symbol", "kind", "start", "rev"),
 }
 """What makes two rows of one partition the same row; `src_offset` alone where a table is not named."""

@@ -1,8 +1,9 @@
 """What the fold said as messages for our topics, and the newest row of each symbol."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from math import isfinite
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from processors.interruptions import REASONS as VOID
 from processors.shard import ShardOutput
 from schemas.rows import Bar, Latest, Outcome, Prediction
 from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
-from streams.rows import finite
+from streams.columns import finite
 
 Message: TypeAlias = tuple[str, bytes]
 
@@ -24,7 +25,6 @@ class MessageMaker:
     log_id: str
     feature_names: Sequence[str]
     features_id: str
-    champion: str
     bar_kinds: Sequence[str]
 
     def predictions(self, output: ShardOutput) -> list[Message]:
@@ -34,10 +34,18 @@ class MessageMaker:
         rows = map(
             Prediction, symbols, batch.now.tolist(), output.events.ts_ingest[output.folded].tolist(),
             repeat(self.log_id), repeat(output.partition), output.stretch.offsets[output.folded].tolist(),
-            batch.mid.tolist(), finite(scores.p_up).tolist(), repeat(self.champion),
+            batch.mid.tolist(), finite(scores.p_up).tolist(), self._champions(output),
             finite(scores.by_model[:, 0]).tolist(), finite(scores.by_model[:, 1]).tolist(), repeat(self.features_id),
         )  # fmt: skip
         return list(zip(symbols, PREDICTIONS.encode_all(rows), strict=True))
+
+    def _champions(self, output: ShardOutput) -> Iterable[str]:
+        line_ups, told = output.scores.line_ups, output.scores.line_up
+        if not len(told):
+            return ()
+        if told[0] == told[-1]:  # they only go up
+            return repeat(line_ups[told[0]].champion)
+        return [line_ups[number].champion for number in told.tolist()]
 
     def bars(self, output: ShardOutput) -> list[Message]:
         """One per closed bar."""
@@ -61,14 +69,15 @@ class MessageMaker:
         m, offsets = output.outcomes, output.stretch.offsets
         numbers = np.column_stack([m.price[:, 1], np.log(m.price[:, 1] / m.price[:, 0]), m.label, finite(m.scores)])
         messages = []
-        for k, (matured, log_return, label, online, onnx) in enumerate(numbers.tolist()):
+        for k, (matured, log_return, label, online, onnx, *others) in enumerate(numbers.tolist()):
             at, predicted = m.stamps[k].tolist()
-            horizon = int(m.horizon[k])
+            horizon, line_up = int(m.horizon[k]), output.scores.line_ups[m.line_up[k]]
             outcome = Outcome(
                 symbol=output.names[m.row[k]], ts_event=at, ts_matured=at + horizon, horizon_ns=horizon,
                 log_id=self.log_id, src_partition=output.partition, src_offset=int(offsets[m.event[k]]),
                 predicted_offset=predicted, price=float(m.price[k, 0]), price_matured=matured, log_return=log_return,
-                label=label, online=online, onnx=onnx, void=VOID[m.void[k]],
+                label=label, online=online, onnx=onnx, void=VOID[m.void[k]], onnx_id=line_up.onnx,
+                challengers={name: p for name, p in zip(line_up.challengers, others, strict=True) if isfinite(p)},
             )  # fmt: skip
             messages.append((outcome.symbol, OUTCOMES.encode(outcome)))
         return messages
@@ -84,13 +93,14 @@ class MessageMaker:
         entries = []
         for symbol, row in zip(symbols.tolist(), (n - 1 - from_end).tolist(), strict=True):
             event = int(output.folded[row])
-            online, onnx = finite(output.scores.by_model[row]).tolist()
+            online, onnx = finite(output.scores.by_model[row, :2]).tolist()
             latest = Latest(
                 symbol=output.names[symbol], ts_event=int(batch.now[row]),
                 ts_ingest=int(output.events.ts_ingest[event]), log_id=self.log_id, src_partition=output.partition,
                 src_offset=int(output.stretch.offsets[event]), price=float(batch.mid[row]), bid=float(batch.bid[row]),
                 ask=float(batch.ask[row]), p_up=float(finite(output.scores.p_up[row : row + 1])[0]),
-                champion=self.champion, online=online, onnx=onnx, features_id=self.features_id,
+                champion=output.scores.line_ups[output.scores.line_up[row]].champion, online=online, onnx=onnx,
+                features_id=self.features_id,
                 features=dict(zip(self.feature_names, output.features[:, row].tolist(), strict=True)),
             )  # fmt: skip
             entries.append(latest)

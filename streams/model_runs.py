@@ -8,13 +8,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.scoring import Model
+from processors.batch import Column, Matrix
+from processors.scores import NO_MODEL, Model
+from streams.columns import Block
 from streams.comparison import Masks
-from streams.rows import Block
 
-NO_MODEL: Final = "none"
-"""What rows name while no ONNX model is loaded."""
-ONLINE: Final = ("online", "online_steps")
+OF_ONLINE: Final = ("online", "online_steps")
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Stands for a model that is gone: its rows are known to be there, and not what it said."""
+
+    id: str
+
+    def score(self, features: Matrix) -> Column:
+        """Always the same."""
+        return np.full(len(features), 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,8 @@ class ModelRuns:
         self, runs: Sequence[Run], load: Callable[[str], Model | None], features_id: str, now: str = NO_MODEL
     ) -> None:
         models: dict[str, Model | None] = {NO_MODEL: None}
+        self._load = load
+        self._named: dict[str, Model] = {}
         for run in runs:
             if run.onnx_id not in models:
                 models[run.onnx_id] = load(run.onnx_id)
@@ -67,8 +79,8 @@ class ModelRuns:
                 kept.append(run)
         self.all: Final[Sequence[Scored]] = [
             Scored(
-                run, models[run.onnx_id], run.onnx_id == NO_MODEL or models[run.onnx_id] is not None,
-                run.features_id == features_id,
+                run, None if run.onnx_id == NO_MODEL else models[run.onnx_id] or Gone(run.onnx_id),
+                run.onnx_id == NO_MODEL or models[run.onnx_id] is not None, run.features_id == features_id,
             )
             for run in kept or [Run(0, now, features_id)]
         ]  # fmt: skip
@@ -78,6 +90,12 @@ class ModelRuns:
         """What scored this record; the first run reaches back to the log's beginning."""
         return self.all[max(bisect_right(self._first, offset) - 1, 0)]
 
+    def named(self, model: str) -> Model:
+        """A model that the log itself names, or what stands for it."""
+        if model not in self._named:
+            self._named[model] = self._load(model) or Gone(model)
+        return self._named[model]
+
     @property
     def cuts(self) -> Sequence[int]:
         """Offsets from which on another model scores."""
@@ -86,19 +104,26 @@ class ModelRuns:
     @property
     def why(self) -> str:
         """Why something cannot be compared, of all runs."""
-        return "; ".join(dict.fromkeys(each.why for each in self.all if each.why))
+        gone = [f"model {name} is not in the models directory" for name in self._gone()]
+        return "; ".join(dict.fromkeys([*(each.why for each in self.all if each.why), *gone]))
+
+    def _gone(self) -> list[str]:
+        named = [name for name, model in self._named.items() if isinstance(model, Gone)]
+        return [*named, *(each.run.onnx_id for each in self.all if isinstance(each.model, Gone))]
 
     def unknown(self, table: str, block: Block, feature_names: Sequence[str]) -> Masks:
         """Column to the rows of an expected block whose value there cannot be known."""
         if not self.why or not block:
             return {}
-        by = "predicted_offset" if table == "outcomes" else "src_offset"
+        by = "predicted_offset" if table in ("outcomes", "outcome_scores") else "src_offset"
         at = np.maximum(np.searchsorted(self._first, np.asarray(block[by]), side="right") - 1, 0)
         foreign = np.array([not each.comparable for each in self.all])[at]
         gone = np.array([not each.known for each in self.all])[at] | foreign
-        return {
-            column: mask for column, mask in _masks(table, block, foreign, gone, feature_names).items() if mask.any()
+        masks = {
+            **_masks(table, block, foreign, gone, feature_names),
+            **_masks_of_named(table, block, foreign, self._gone()),
         }
+        return {column: mask for column, mask in masks.items() if mask.any()}
 
 
 def _masks(
@@ -115,8 +140,20 @@ def _masks(
         assert isinstance(champion, tuple)
         online_first = np.array([word == "online" for word in champion[1]])[champion[0]]
         by_online = online_first & np.isfinite(np.asarray(block["online"]))
-        return {**dict.fromkeys(ONLINE, foreign), "onnx": gone, "p_up": foreign | (gone & ~by_online)}
+        return {**dict.fromkeys(OF_ONLINE, foreign), "onnx": gone, "p_up": foreign | (gone & ~by_online)}
     return {}
+
+
+def _masks_of_named(
+    table: str, block: Block, foreign: NDArray[np.bool_], gone: Sequence[str]
+) -> Mapping[str, NDArray[np.bool_]]:
+    """Of tables whose rows name one model each."""
+    column = {"challenger_scores": "p_up", "outcome_scores": "score"}.get(table)
+    if column is None:
+        return {}
+    models = block["model_id"]
+    assert isinstance(models, tuple)
+    return {column: foreign | np.array([word in gone for word in models[1]])[models[0]]}
 
 
 def _same(one: Run, other: Run) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from processors.columns import HEARTBEAT
 from processors.ledger import DOORS
+from processors.scores import LineUp
 from processors.shard import ShardOutput
 from schemas.rows import FeedState, ScoreStatus
 from streams.ports import Clock, Meter
@@ -48,7 +49,24 @@ class Report:
         meter.gauge("tickwire_score_batch_events", len(output.stretch.events), partition=str(p))
         meter.gauge("tickwire_score_symbols", len(output.names), partition=str(p))
         self.offsets[p] = _next_offset(output)
+        if output.scores.line_ups:
+            self._name(output.scores.line_ups[-1])
+        for each in output.changes:
+            meter.count(
+                "tickwire_score_model_changes_total", action=each.change.action, refused="yes" if each.refused else "no"
+            )
         self._time(output)
+
+    @property
+    def challengers(self) -> Sequence[str]:
+        """Ids, in order of their places."""
+        return [model for name, model in self.models.items() if name.startswith("challenger")]
+
+    def _name(self, now: LineUp) -> None:
+        """Who scores now, for the status."""
+        told = {"online": self.models["online"], "onnx": now.onnx, "champion": now.champion}
+        told |= {f"challenger{place}": name for place, name in enumerate(now.challengers, 1) if name}
+        self.models = told
 
     def _time(self, output: ShardOutput) -> None:
         if len(output.folded):

@@ -1,8 +1,8 @@
 """What the fold said as columns for ClickHouse: one block a table, whichever partitions and polls it came from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,37 +13,11 @@ from processors.columns import CANCEL, CORRECT
 from processors.interruptions import REASONS as VOID
 from processors.shard import ShardOutput
 from processors.timeline import DUPLICATE, LATE
+from streams.columns import Block, Words, finite
 from streams.marks import mark_columns, marked
+from streams.model_rows import changed_at, changes, put_challengers, put_outcome_scores
 
-Coded: TypeAlias = tuple[NDArray[Any], Sequence[str]]
-Column: TypeAlias = NDArray[Any] | list[Any] | Coded
-Block: TypeAlias = dict[str, Column]
 SIDES: Final = ("sell", "unknown", "buy")
-
-
-@dataclass(slots=True)
-class Words:
-    """Numbers for strings that recur, shared by all blocks of a process."""
-
-    known: dict[str, int] = field(default_factory=dict)
-    all: list[str] = field(default_factory=list)
-    _kept: dict[int, tuple[Sequence[str], NDArray[np.int64]]] = field(default_factory=dict)
-    """By the list's id; the list is held, so that nothing else can have it."""
-
-    def codes(self, words: Sequence[str]) -> NDArray[np.int64]:
-        """Number of each word; new ones are numbered."""
-        for word in words:
-            if word not in self.known:
-                self.known[word] = len(self.all)
-                self.all.append(word)
-        return np.array([self.known[word] for word in words], np.int64)
-
-    def codes_of(self, growing: Sequence[str]) -> NDArray[np.int64]:
-        """The same, remembered for a list that is asked for again and again and only ever grows."""
-        kept = self._kept.get(id(growing))
-        if kept is None or len(kept[1]) != len(growing):
-            kept = self._kept[id(growing)] = (growing, self.codes(growing))
-        return kept[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +27,6 @@ class RowMaker:
     log_id: str
     feature_names: Sequence[str]
     features_id: str
-    champion: str
-    onnx_id: str
     bar_kinds: Sequence[str]
     words: Words = field(default_factory=Words)
 
@@ -66,8 +38,12 @@ class RowMaker:
         if len(output.folded):
             made["features"] = self._features(output, symbols)
             made["predictions"] = self._predictions(output, symbols)
+            put_challengers(made, output, symbols, self.words, self._source)
         if len(output.outcomes):
             made["outcomes"] = self._outcomes(output, symbols)
+            put_outcome_scores(made, output, symbols, self.words, self._source)
+        if output.changes:
+            made["model_changes"] = {**changes(output), **self._source(output, changed_at(output))}
         if len(output.bars):
             made["bars"] = self._bars(output, symbols)
         if output.ledger:
@@ -175,17 +151,19 @@ class RowMaker:
 
     def _predictions(self, output: ShardOutput, symbols: NDArray[Any]) -> Block:
         batch, scores, n = output.batch, output.scores, len(output.folded)
+        champions = self.words.codes([each.champion for each in scores.line_ups])
+        serving = self.words.codes([each.onnx for each in scores.line_ups])
         return {
             "symbol": (symbols[batch.symbol], self.words.all),
             "ts_event": batch.now,
             "ts_ingest": output.events.ts_ingest[output.folded],
             "price": batch.mid,
             "p_up": finite(scores.p_up),
-            "champion": (np.zeros(n, np.int64), (self.champion,)),
+            "champion": (champions[scores.line_up], self.words.all),
             "online": finite(scores.by_model[:, 0]),
             "onnx": finite(scores.by_model[:, 1]),
             "online_steps": scores.steps,
-            "onnx_id": (np.zeros(n, np.int64), (self.onnx_id,)),
+            "onnx_id": (serving[scores.line_up], self.words.all),
             "features_id": (np.zeros(n, np.int64), (self.features_id,)),
             **self._source(output, output.folded),
         }
@@ -205,6 +183,7 @@ class RowMaker:
             "void": (m.void, VOID),
             "online": finite(m.scores[:, 0]),
             "onnx": finite(m.scores[:, 1]),
+            "onnx_id": (self.words.codes([each.onnx for each in output.scores.line_ups])[m.line_up], self.words.all),
             **self._source(output, m.event),
         }
 
@@ -262,37 +241,3 @@ class RowMaker:
                 output.stretch.rejected_broker,
             ),
         }
-
-
-def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """With NaN, which is written as NULL, for what is not finite: such scores are not published."""
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def joined(blocks: Sequence[Block]) -> Block:
-    """One block of several with the same columns, in order."""
-    if len(blocks) == 1:
-        return blocks[0]
-    return {name: _joined_column([block[name] for block in blocks]) for name in blocks[0]}
-
-
-def _joined_column(parts: list[Column]) -> Column:
-    first = parts[0]
-    if isinstance(first, tuple):
-        return np.concatenate([part[0] for part in parts]), first[1]
-    if isinstance(first, list):
-        return [value for part in parts for value in part]
-    return np.concatenate(parts)  # type: ignore[arg-type]
-
-
-def chosen(block: Mapping[str, Column], rows: NDArray[np.bool_]) -> Block:
-    """The marked rows."""
-    picked: Block = {}
-    for name, column in block.items():
-        if isinstance(column, tuple):
-            picked[name] = (column[0][rows], column[1])
-        elif isinstance(column, list):
-            picked[name] = [column[i] for i in np.flatnonzero(rows).tolist()]
-        else:
-            picked[name] = column[rows]
-    return picked

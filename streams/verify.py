@@ -12,17 +12,18 @@ import numpy as np
 
 from processors.batch import NS, Integers
 from processors.columns import LogStretch
-from processors.scoring import Model
+from processors.scores import Model
 from processors.shard import Shard, ShardOutput
 from streams.archive import Archived
 from streams.capture import FeedCheck
+from streams.columns import Block, joined
 from streams.comparison import Stored, compare
 from streams.decode import Poll, decode
 from streams.messages import MessageMaker
 from streams.model_runs import ModelRuns, Run, Scored
 from streams.newest_check import NewestCheck, NewestRead
 from streams.ports import Clock, PartitionReader
-from streams.rows import Block, RowMaker, joined
+from streams.rows import RowMaker
 from streams.verdict import Verdict
 
 CHUNK: Final = 20_000
@@ -30,6 +31,8 @@ LOOK_AGAIN_S: Final = 2.0
 QUIET_S: Final = 20.0
 """A partition that gives nothing for so long has nothing more."""
 ON_EMPTY_S: Final = 0.002
+OF_MODELS: Final = ("onnx", "p_up", "score")
+"""Columns that another provider may compute a little apart."""
 Progress = Callable[[int], None]
 """Told how many more records were folded."""
 
@@ -111,8 +114,7 @@ class Verification:
     ) -> None:
         self.parts, self.verdict, self._feed, self._told = parts, verdict, feed, on_progress
         self._features = frozenset(parts.rows.feature_names)
-        onnx = {"onnx": parts.tolerance, **({"p_up": parts.tolerance} if parts.rows.champion == "onnx" else {})}
-        self._tolerance: Mapping[str, float] = onnx if parts.tolerance else {}
+        self._tolerance: Mapping[str, float] = dict.fromkeys(OF_MODELS, parts.tolerance) if parts.tolerance else {}
 
     def check(self, plan: Plan) -> None:
         """Fold one partition and compare. `LogError` where the log cannot be read."""
@@ -134,6 +136,7 @@ class Verification:
 
     def _fold(self, plan: Plan, runs: ModelRuns, newest: NewestCheck | None, pieces: Iterable[LogStretch]) -> None:
         shard = self.parts.make(plan.partition)
+        shard.scoring.load = runs.named
         chunk = _Chunk(plan.begin, plan.begin)
         for stretch in pieces:
             first, end, records = span_of(stretch)
@@ -147,7 +150,7 @@ class Verification:
                     self._judge(plan.partition, chunk, runs)
                     chunk = _Chunk(chunk.end, chunk.end)
                 chunk.scored = scored
-                maker = replace(self.parts.rows, onnx_id=scored.run.onnx_id, features_id=scored.run.features_id)
+                maker = replace(self.parts.rows, features_id=scored.run.features_id)
                 chunk.add(maker.blocks(output), end, records)
             self._told(records)
         chunk.end = max(plan.end, chunk.end)

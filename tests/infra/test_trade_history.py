@@ -67,7 +67,7 @@ class Stored:
 
     def fold(self, recovery: Path, stop: Callable[[], bool]) -> None:
         """One process: until it is told to stop; what it remembers is little, so that it has to ask."""
-        common = (LOG, FEATURE_NAMES, FEATURES_ID, "onnx", KINDS)
+        common = (LOG, FEATURE_NAMES, FEATURES_ID, KINDS)
         messages, meter, newest_rows = MessageMaker(*common), NoMeter(), NewestRows(DictLatest(), NoMeter())
         store = ClickHouseTables(self.database, self.name, LOG)
         buffer = BlockBuffer(store, row_maker(), [table.name for table in tables(FEATURE_NAMES)], meter)

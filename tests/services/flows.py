@@ -65,9 +65,9 @@ class FlowRun:
         log = KafkaLog(self.kafka, "test-log", list(range(self.kafka.partitions)))
         ends = {p: high for p, (_, high) in end_offsets(self.kafka).items()}
         kinds = [kind.name for kind in self.rules.bars]
-        common = ("test-log", FEATURE_NAMES, FEATURES_ID, self.rules.champion)
-        messages = MessageMaker(*common, kinds)
-        rows = RowMaker(*common, "m1", kinds)
+        common = ("test-log", FEATURE_NAMES, FEATURES_ID, kinds)
+        messages = MessageMaker(*common)
+        rows = RowMaker(*common)
         self.report = Report("0", "test-log", log.partitions, {}, "", FEATURES_ID, NoMeter(), WallClock())
         partitions = list(log.partitions)
         buffer = BlockBuffer(self.store, rows, [table.name for table in tables(FEATURE_NAMES)], NoMeter())

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def row_maker() -> RowMaker:
-    return RowMaker(LOG, FEATURE_NAMES, FEATURES_ID, "onnx", "m1", KINDS)
+    return RowMaker(LOG, FEATURE_NAMES, FEATURES_ID, KINDS)
 
 
 @dataclass

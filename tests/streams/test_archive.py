@@ -43,7 +43,7 @@ class Folded:
 
     def __init__(self, stretches: Sequence[LogStretch], rules: FoldRules | None = None) -> None:
         self.store = ListStore()
-        rows = RowMaker("test-log", FEATURE_NAMES, FEATURES_ID, "onnx", "m1", KINDS)
+        rows = RowMaker("test-log", FEATURE_NAMES, FEATURES_ID, KINDS)
         self.shard = Shard(0, CountingLearner(), ConstantModel(), rules=rules)
         self.outputs: list[ShardOutput] = []
         for each in stretches:

@@ -33,7 +33,7 @@ def polls(cuts: list[int]) -> list[Poll]:
 def folded(cuts: list[int]) -> tuple[list[Checkpoint], Notes, dict[str, np.ndarray]]:
     """Counts after every poll, and the offsets of every table's rows."""
     shard, notes = Shard(1, CountingLearner(), ConstantModel()), Notes()
-    maker = RowMaker("log", FEATURE_NAMES, FEATURES_ID, "onnx", "m", KINDS)
+    maker = RowMaker("log", FEATURE_NAMES, FEATURES_ID, KINDS)
     told, rows = [Checkpoint(0, (0,) * 5)], {}
     for poll in polls(cuts):
         output = shard.advance(decode(poll))

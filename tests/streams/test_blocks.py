@@ -28,7 +28,7 @@ TABLES = [table.name for table in tables(FEATURE_NAMES)]
 def maker() -> RowMaker:
     rules = FoldRules()
     kinds = [kind.name for kind in rules.bars]
-    return RowMaker("test-log", FEATURE_NAMES, FEATURES_ID, "onnx", "m1", kinds)
+    return RowMaker("test-log", FEATURE_NAMES, FEATURES_ID, kinds)
 
 
 @dataclass

@@ -52,8 +52,8 @@ class Run:
         self.store, self.writer, self.latest = store or ListStore(), ListWriter(), DictLatest()
         self.log, self.clock, self.idle_since = log, SteppingClock(), 0.0
         self.make = make
-        messages = MessageMaker(log.log_id, FEATURE_NAMES, FEATURES_ID, "onnx", KINDS)
-        rows = RowMaker(log.log_id, FEATURE_NAMES, FEATURES_ID, "onnx", "m1", KINDS)
+        messages = MessageMaker(log.log_id, FEATURE_NAMES, FEATURES_ID, KINDS)
+        rows = RowMaker(log.log_id, FEATURE_NAMES, FEATURES_ID, KINDS)
         self.report = Report("0", log.log_id, log.partitions, {}, "", FEATURES_ID, NoMeter(), self.clock)
         self.newest = NewestRows(self.latest, NoMeter())
         self.sinks = Sinks(

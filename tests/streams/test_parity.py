@@ -154,7 +154,7 @@ def rows_of(log: LogStretch, sizes: list[int]) -> dict[str, dict[str, Any]]:
     """Every table's rows when the log comes in stretches of these sizes, and the rest at once."""
     shard = ShardMaker(FoldRules(), NEW_YORK, None)(0)
     assert isinstance(shard.learner, OnlineModel)
-    maker = RowMaker("log", FEATURE_NAMES, FEATURES_ID, "online", "none", KINDS)
+    maker = RowMaker("log", FEATURE_NAMES, FEATURES_ID, KINDS)
     blocks: dict[str, list[Block]] = {}
     start = 0
     for size in [*sizes, len(log.events)]:

@@ -17,8 +17,9 @@ from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.sessions import Sessions
 from processors.shard import FoldRules, Shard
 from schemas.tables import Table, tables
+from streams.columns import Block, Column, joined
 from streams.decode import Poll, decode
-from streams.rows import Block, Column, RowMaker, joined
+from streams.rows import RowMaker
 
 NAN: Final = 0x7FF8000000000000
 PARTITION_WEIGHT: Final = 1_000_003
@@ -34,7 +35,7 @@ def folded(polls: Iterable[Poll], log_id: str, rules: FoldRules) -> dict[str, Su
     """Sums of what an undisturbed fold of these records says, by table."""
     make = ShardMaker(rules, Sessions(), None)  # no venue of these tests keeps a calendar
     kinds = [kind.name for kind in rules.bars]
-    rows = RowMaker(log_id, FEATURE_NAMES, FEATURES_ID, rules.champion, "none", kinds)
+    rows = RowMaker(log_id, FEATURE_NAMES, FEATURES_ID, kinds)
     shards: dict[int, Shard] = {}
     blocks: dict[str, list[Block]] = {}
     for poll in polls:

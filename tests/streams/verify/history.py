@@ -8,9 +8,11 @@ import msgspec
 import numpy as np
 
 from processors.features import FEATURE_NAMES, FEATURES_ID
-from processors.scoring import Model
+from processors.scores import NO_MODEL, Model
 from processors.shard import FoldRules, Shard
+from schemas.control import ModelChange, body_of
 from schemas.errors import InputError
+from schemas.events import Control
 from schemas.rows import Latest
 from schemas.tables import tables
 from schemas.topics import EVENTS
@@ -19,26 +21,31 @@ from streams.capture import FeedCheck
 from streams.comparison import Stored
 from streams.decode import Poll, decode
 from streams.messages import MessageMaker
-from streams.model_runs import NO_MODEL, Run
+from streams.model_runs import Run
 from streams.newest_check import NewestRead
 from streams.rows import RowMaker
 from streams.verdict import Verdict
 from streams.verify import Parts, Plan, Verification
-from tests.fakes import CountingLearner, ListLog, ListReader, SteppingClock
+from tests.fakes import ConstantModel, CountingLearner, ListLog, ListReader, SteppingClock
 from tests.logs import START, market
 
 LOG = "test-log"
 TABLES = tuple(table.name for table in tables(FEATURE_NAMES))
 RULES = replace(FoldRules(), learn_every=16)
 KINDS = [kind.name for kind in RULES.bars]
-COMMON = (LOG, FEATURE_NAMES, FEATURES_ID, RULES.champion)
-ROWS = RowMaker(*COMMON, NO_MODEL, KINDS)
-MESSAGES = MessageMaker(*COMMON, KINDS)
+COMMON = (LOG, FEATURE_NAMES, FEATURES_ID, KINDS)
+ROWS = RowMaker(*COMMON)
+MESSAGES = MessageMaker(*COMMON)
 Row = dict[str, Any]
 
 
+def named(model: str) -> Model | None:
+    """A model that the log names."""
+    return ConstantModel(0.4, model) if model == "m9" else None
+
+
 def make(partition: int) -> Shard:
-    return Shard(partition, CountingLearner(), None, rules=RULES)
+    return Shard(partition, CountingLearner(), None, rules=RULES, load=named)
 
 
 @dataclass
@@ -60,6 +67,11 @@ def log_of(events: int = 1_300, *, seed: int = 1, per_poll: int = 97) -> ListLog
     """One partition of everything that a log can carry, bytes that are no event among it."""
     records: list[bytes | None] = [EVENTS.encode(event) for event in market(events, seed=seed)]
     records[100:100] = [b"{", None]
+    at = START + events * 20_000_000
+    for place, action in ((400, "challenge"), (800, "retire")):
+        change = ModelChange(action=action, model="m9")  # type: ignore[arg-type]
+        told = Control(topic="models", id="m9", ts_event=at, ts_ingest=at, body=body_of(change))
+        records.insert(place, EVENTS.encode(told))
     return FastLog({0: records}, per_poll=per_poll, log_id=LOG)
 
 
@@ -132,7 +144,7 @@ class History:
                 output = shard.advance(decode(piece))
                 self.latest |= {row.symbol: _as_read(row) for row in MESSAGES.latest(output)}
                 self.predictions += [message for _, message in MESSAGES.predictions(output)]
-                for table, block in replace(ROWS, onnx_id=onnx_id).blocks(output).items():
+                for table, block in ROWS.blocks(output).items():
                     self.served.tables[table] += _rows(block)
         return self
 
@@ -145,9 +157,13 @@ class History:
                 return
             yield Poll(poll.partition, [value], [offset], [ms]), onnx_id
 
+    def load(self, model: str) -> Model | None:
+        """A model by its id: one that the flow was given, or one that the log names."""
+        return self.models.get(model) or named(model)
+
     def parts(self, **changes: Any) -> Parts:
         parts = Parts(
-            read=self.log.open, archive=_no_archive, make=make, revise=lambda output: output, load=self.models.get,
+            read=self.log.open, archive=_no_archive, make=make, revise=lambda output: output, load=self.load,
             served=self.served, newest=NewestRead(self.latest, self.kept_since_ms), rows=ROWS, messages=MESSAGES,
             tables=TABLES, clock=self.clock,
         )  # fmt: skip

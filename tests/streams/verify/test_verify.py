@@ -106,6 +106,12 @@ IDENTIFYING = {
     ("bars", "rev"),
     ("outcomes", "predicted_offset"),
     ("outcomes", "horizon_ns"),
+    ("outcome_scores", "predicted_offset"),
+    ("outcome_scores", "horizon_ns"),
+    ("outcome_scores", "model_id"),
+    ("challenger_scores", "model_id"),
+    ("model_changes", "action"),
+    ("model_changes", "model_id"),
 }
 
 
@@ -268,6 +274,7 @@ def test_scores_of_a_model_that_is_gone_are_counted_as_not_compared_and_the_rest
     assert verdict.clean
     assert {(table, column): n for (table, column, _), n in verdict.not_compared.items()} == {
         ("predictions", "onnx"): len(old), ("predictions", "p_up"): len(old), ("outcomes", "onnx"): len(parked),
+            ("outcome_scores", "score"): sum(row["model_id"] == "m1" for row in history.served.tables["outcome_scores"]),
     }  # fmt: skip
     assert all("m1" in why for _, _, why in verdict.not_compared)
     old[3]["online"] = flipped(float(old[3]["online"]))

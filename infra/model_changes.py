@@ -1,0 +1,55 @@
+"""Changes of the models go onto the log: one control event into every partition, whose offset is the fence."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from infra.clickhouse import Database
+from infra.clock import WallClock
+from infra.kafka_writer import KafkaWriter
+from infra.model_shelf import model_of
+from infra.settings import Kafka, Settings
+from processors.scores import ONLINE
+from schemas.control import MODELS, ModelChange, body_of
+from schemas.errors import ModelError
+from schemas.events import Control
+from streams.ports import Clock
+
+WITHIN_S: Final = 20.0
+NEEDS_MODEL: Final = frozenset({"promote", "challenge"})
+
+
+def write_change(kafka: Kafka, change: ModelChange, clock: Clock) -> int:
+    """Say it on every partition; the event's time, which tells it from others. `DeliveryError` where it was not taken."""
+    now = clock.now_ns()
+    writer = KafkaWriter(kafka)
+    writer.write([Control(topic=MODELS, id=change.model, ts_event=now, ts_ingest=now, body=body_of(change))])
+    writer.flush()
+    return now
+
+
+def ask(settings: Settings, change: ModelChange) -> int:
+    """The same, for a person: a model that could not score is refused here, before it is on the log."""
+    if change.action in NEEDS_MODEL and change.model != ONLINE and model_of(settings, change.model) is None:
+        raise ModelError(
+            f"{change.model} is not among the models in {settings.data / 'models'}, or cannot be used; "
+            "`tickwire models` lists them, `tickwire models register` brings one"
+        )
+    return write_change(settings.kafka, change, WallClock())
+
+
+def taken(
+    database: Database, name: str, at_ns: int, partitions: int, sleep: Callable[[float], None]
+) -> Mapping[int, tuple[int, str]]:
+    """Partition to the offset of the fence and why the change was refused there, once scoring has stored it; at most 20 s."""
+    waited, found = 0.0, dict[int, tuple[int, str]]()
+    sql = (
+        f"SELECT src_partition, min(src_offset), any(refused) FROM `{name}`.model_changes "  # noqa: S608
+        f"WHERE ts_event = fromUnixTimestamp64Nano({at_ns}) GROUP BY src_partition ORDER BY src_partition"
+    )
+    while waited < WITHIN_S:
+        found = {int(p): (int(offset), str(refused)) for p, offset, refused in database.rows(sql).rows}
+        if len(found) == partitions:
+            break
+        sleep(0.25)
+        waited += 0.25
+    return found

@@ -1,0 +1,126 @@
+"""Which models score, from the log alone: every change is in force from the record behind the one that says it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import msgspec
+
+from processors.scores import CHALLENGERS, NO_MODEL, ONLINE, LineUp, Model
+from schemas.control import ModelChange
+
+KEPT: Final = 16
+"""So many changes of the serving model can be taken back."""
+Load: TypeAlias = Callable[[str], Model | None]
+"""A model by its id; None where it cannot be used."""
+
+
+def no_models(_: str) -> None:
+    """Nothing but the model that the fold was given."""
+
+
+class Served(msgspec.Struct, frozen=True, array_like=True):
+    """What clients see. champion: `online` or `onnx`; onnx: id of that model, empty for the one that the fold was given."""
+
+    champion: str
+    onnx: str = ""
+
+
+class Roster(msgspec.Struct, frozen=True, array_like=True):
+    """What the changes so far come to; `out`: models that are never used again."""
+
+    served: Served
+    before: tuple[Served, ...] = ()
+    challengers: tuple[str, ...] = ()
+    """By place, which they keep; empty for a free one."""
+    out: tuple[str, ...] = ()
+
+    @classmethod
+    def start(cls, champion: str) -> "Roster":
+        """Before any change."""
+        return cls(Served(champion), (), ("",) * CHALLENGERS, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One change and what came of it: `refused` says why it changed nothing."""
+
+    change: ModelChange
+    roster: Roster
+    refused: str = ""
+
+
+def turned(roster: Roster, change: ModelChange, load: Load, given: str) -> Turn:
+    """The roster after a change. given: id of the model that the fold was given."""
+    model = change.model
+    if change.action in ("promote", "challenge"):
+        if model in roster.out:
+            return Turn(change, roster, f"{model} is quarantined")
+        if model not in (ONLINE, given) and load(model) is None:
+            return Turn(change, roster, f"{model} is not among the models here, or cannot be used")
+    if change.action == "promote":
+        return Turn(change, _promoted(roster, model, given))
+    if change.action == "challenge":
+        return _challenged(roster, change, given)
+    if change.action == "retire":
+        if model not in roster.challengers:
+            return Turn(change, roster, f"{model} is no challenger")
+        return Turn(change, _without(roster, model))
+    if change.action == "rollback":
+        serves = _serving(roster.served, given)
+        if serves != model:
+            return Turn(change, roster, f"{model} does not serve, {serves} does")
+        if not roster.before:
+            return Turn(change, roster, f"nothing served before {model}")
+        return Turn(change, _fallen_back(roster))
+    return Turn(change, quarantined(roster, model, given))
+
+
+def quarantined(roster: Roster, model: str, given: str) -> Roster:
+    """Never to be used again; where it serves, what served before it does."""
+    roster = msgspec.structs.replace(_without(roster, model), out=(*roster.out, model))
+    roster = msgspec.structs.replace(
+        roster, before=tuple(each for each in roster.before if _serving(each, given) not in roster.out)
+    )
+    return _fallen_back(roster) if _serving(roster.served, given) == model and roster.before else roster
+
+
+def line_up(roster: Roster, given: str) -> LineUp:
+    """Who scores, by name."""
+    onnx = roster.served.onnx or given
+    return LineUp(
+        roster.served.champion,
+        onnx if onnx and onnx not in roster.out else NO_MODEL,
+        tuple(each if each not in roster.out else "" for each in roster.challengers),
+    )
+
+
+def _serving(served: Served, given: str) -> str:
+    return ONLINE if served.champion == ONLINE else served.onnx or given
+
+
+def _promoted(roster: Roster, model: str, given: str) -> Roster:
+    if _serving(roster.served, given) == model:
+        return roster
+    now = Served(ONLINE, roster.served.onnx) if model == ONLINE else Served("onnx", "" if model == given else model)
+    return msgspec.structs.replace(_without(roster, model), served=now, before=(*roster.before, roster.served)[-KEPT:])
+
+
+def _challenged(roster: Roster, change: ModelChange, given: str) -> Turn:
+    model = change.model
+    if model in (ONLINE, roster.served.onnx or given, *roster.challengers):
+        return Turn(change, roster, f"{model} scores already")
+    if "" not in roster.challengers:
+        return Turn(change, roster, f"{CHALLENGERS} challengers score already; retire one")
+    places = list(roster.challengers)
+    places[places.index("")] = model
+    return Turn(change, msgspec.structs.replace(roster, challengers=tuple(places)))
+
+
+def _without(roster: Roster, model: str) -> Roster:
+    places = tuple("" if each == model else each for each in roster.challengers)
+    return msgspec.structs.replace(roster, challengers=places)
+
+
+def _fallen_back(roster: Roster) -> Roster:
+    return msgspec.structs.replace(roster, served=roster.before[-1], before=roster.before[:-1])

@@ -1,0 +1,41 @@
+"""What a control event says: the body of `schemas.events.Control`, JSON."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+ModelId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+MODELS: Final = "models"
+"""`Control.topic` of a `ModelChange`."""
+
+
+class ModelChange(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """From this record on another model serves, or scores beside it, or does no longer.
+
+    promote     the model serves clients                     rollback    the one that served before `model` serves again
+    challenge   the model scores beside the champion         retire      a challenger scores no longer
+    quarantine  the model is never used again; where it serves, the one before it does
+    """
+
+    action: Literal["promote", "challenge", "retire", "quarantine", "rollback"]
+    model: ModelId
+    """Id of an ONNX model, or `online`."""
+    by: Annotated[str, Meta(max_length=128)] = ""
+    why: Annotated[str, Meta(max_length=1_000)] = ""
+
+
+_decoder = msgspec.json.Decoder(ModelChange)
+
+
+def model_change(body: str) -> ModelChange | None:
+    """The change that a control event's body says; None where it says none."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError:
+        return None
+
+
+def body_of(change: ModelChange) -> str:
+    """As it stands in a control event."""
+    return msgspec.json.encode(change).decode()
