@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from api.feed.hub import FeedHub
+from api.inference_messages import InferenceRefused
 from api.middleware import RequestFrame
 from api.newest import Newest
 from api.openapi import describe
@@ -17,8 +18,10 @@ from api.ports import Ports
 from api.problems import HANDLERS
 from api.routes.bars import bar_routes
 from api.routes.health import health_routes
+from api.routes.inference import inference_routes, on_model_error, on_refused
 from api.routes.market import market_routes
 from api.routes.stream import stream_routes
+from schemas.errors import ModelError
 
 _log = logging.getLogger("tickwire.api")
 TAGS: Final[list[dict[str, Any]]] = [
@@ -46,13 +49,15 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
 
     app = FastAPI(
         title="tickwire", version=version, lifespan=lifespan, openapi_tags=TAGS, docs_url=None, redoc_url=None,
-        exception_handlers={**HANDLERS},
+        exception_handlers={**HANDLERS, InferenceRefused: on_refused, ModelError: on_model_error},
     )  # fmt: skip
     newest = Newest(ports.latest)
     app.include_router(market_routes(newest))
     app.include_router(bar_routes(ports, newest))
     app.include_router(health_routes(ports, hub, version))
     app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins))
+    if ports.predictor is not None:
+        app.include_router(inference_routes(ports.predictor, version))
     app.include_router(page_routes())
     app.add_middleware(RequestFrame, meter=ports.meter)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

@@ -3,9 +3,12 @@
 Adapters block; the API calls them in a thread pool, so they must be safe to call from several threads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.rows import Bar, Latest, ScoreStatus
 
@@ -61,6 +64,34 @@ class Meter(Protocol):
         """Set a gauge."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A trained model that scores rows which a client brings."""
+
+    name: str
+    version: str
+    """Which of the models of this name; `id` is both."""
+    id: str
+    features: Sequence[str]
+    """What the columns of a row mean, in order."""
+    features_id: str
+    horizon_s: float
+    """P(up) is about so many seconds later."""
+
+
+class Predictor(Protocol):
+    """Trained models, scored on demand. Raises: `ModelError` where a model is there but must not be used."""
+
+    def models(self) -> Mapping[str, Sequence[str]]:
+        """Every model's name, sorted, with the versions that can be asked for, oldest first."""
+
+    def find(self, name: str, version: str = "") -> ServedModel | None:
+        """A model that is loaded and has been checked, the current version where none is named; None where there is none."""
+
+    def infer(self, model: ServedModel, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P(up) of each row: float64 `[n, F]`, NaN where missing, to `[n]`, each within [0, 1]."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """Everything the API reaches outside itself."""
@@ -73,3 +104,5 @@ class Ports:
     """The metrics of this process in Prometheus' text format."""
     now_ns: Callable[[], int]
     """The wall clock: nanoseconds since the Unix epoch."""
+    predictor: Predictor | None = None
+    """Without one there is nothing under `/v2`."""

@@ -19,6 +19,7 @@ from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.history import ClickHouseHistory
 from infra.kafka_log import follow
+from infra.on_demand import OnDemandModels
 from infra.redis import PREFIX, LatestStore
 from infra.replay_names import database_of, key_prefix, topic_of
 from infra.settings import Settings
@@ -52,6 +53,7 @@ def run(settings: Settings) -> None:
         meter=telemetry,
         exposition=telemetry.exposition,
         now_ns=clock.now_ns,
+        predictor=OnDemandModels(settings.data / "models", telemetry),
     )
     app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)
     stop = threading.Event()
