@@ -6,6 +6,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from schemas.drift import DriftEvent
 from schemas.errors import SchemaError
 from schemas.events import Event, NewsItem
 from schemas.rows import Alert, Bar, DeadLetter, Outcome, Prediction
@@ -82,7 +83,8 @@ PREDICTIONS: Topic[Prediction] = Topic(
 )
 OUTCOMES: Topic[Outcome] = Topic("signals.outcomes.v1", "outcome.v1", Outcome, key=lambda row: row.symbol)
 ALERTS: Topic[Alert] = Topic("signals.alerts.v1", "alert.v1", Alert, key=lambda row: row.symbol)
+DRIFT: Topic[Any] = Topic("signals.drift.v1", "drift.v1", DriftEvent, key=lambda event: getattr(event, "symbol", "*"))
 DEAD_LETTERS: Topic[DeadLetter] = Topic(
     "dead.letters.v1", "dead_letter.v1", DeadLetter, key=lambda letter: letter.source, retention_ms=30 * DAY_MS
 )
-TOPICS: tuple[Topic[Any], ...] = (EVENTS, NEWS, BARS, PREDICTIONS, OUTCOMES, ALERTS, DEAD_LETTERS)
+TOPICS: tuple[Topic[Any], ...] = (EVENTS, NEWS, BARS, PREDICTIONS, OUTCOMES, ALERTS, DRIFT, DEAD_LETTERS)
