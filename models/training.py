@@ -98,8 +98,8 @@ def train(
     if not difference < AGREEMENT:
         raise TrainingError(f"ONNX Runtime differs from scikit-learn by {difference:.3g}, allowed is {AGREEMENT:g}")
     metrics = _metrics(found, truth, split, rows_given=len(labels), epochs=epochs, difference=difference)
-    canary_rows = _canary_rows(rows)
-    canary = Canary.of(canary_rows, run(session, canary_rows))
+    shown = canary_rows(rows)
+    canary = Canary.of(shown, run(session, shown))
     manifest = manifests.describe(content, about, kind="mlp", opset=OPSET, canary=canary, metrics=metrics)
     return TrainedModel(content, manifest)
 
@@ -166,7 +166,7 @@ def _fit(
     weights: list[list[Any]] = []
     for epoch in range(1, settings.epochs + 1):
         classifier.partial_fit(scores[split.fit], truth[split.fit], classes=[0, 1])
-        loss = _log_loss(classifier.predict_proba(scores[split.validate])[:, 1], truth[split.validate])
+        loss = log_loss(classifier.predict_proba(scores[split.validate])[:, 1], truth[split.validate])
         if loss < best:
             best, best_epoch = loss, epoch
             weights = [[array.copy() for array in part] for part in (classifier.coefs_, classifier.intercepts_)]
@@ -190,20 +190,21 @@ def _metrics(
         rows_tested=len(tested),
         rows_purged=split.purged,
         epochs=epochs,
-        log_loss=_log_loss(p, tested),
+        log_loss=log_loss(p, tested),
         accuracy=float(((p > 0.5) == (tested == 1)).mean()),
         base_rate=float(tested.mean()),
-        base_log_loss=_log_loss(habit, tested),
+        base_log_loss=log_loss(habit, tested),
         largest_difference=difference,
     )
 
 
-def _log_loss(p: NDArray[Any], truth: NDArray[np.int64]) -> float:
+def log_loss(p: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Mean of -ln of what was said of what came true, in nats; `truth`: 1 up, 0 down."""
     bounded = np.clip(p.astype(np.float64), 1e-15, 1.0 - 1e-15)
     return float(-np.log(np.where(truth == 1, bounded, 1.0 - bounded)).mean())
 
 
-def _canary_rows(rows: Matrix) -> Matrix:
+def canary_rows(rows: Matrix) -> Matrix:
     """Rows of the kind the model will meet, one with everything missing, and one with nothing but absurd values."""
     missing, absurd = np.full((1, rows.shape[1]), np.nan), np.full((1, rows.shape[1]), 1e300)
     return np.concatenate([rows[_evenly(len(rows), CANARY_ROWS)], missing, absurd])
