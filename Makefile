@@ -8,7 +8,7 @@ KERNELS := $(shell find processors models -name "*.py")
 # how often something is killed, on each kind of services
 KILLS ?= 20
 
-.PHONY: up test check bench faults clean help
+.PHONY: up test lint check bench faults clean help
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -26,22 +26,24 @@ help: ## show the targets
 	@touch $@
 
 .venv/.tested: .venv/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS),test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS),registry,test,dev]'
 	sh tests/services/install.sh
 	@touch $@
 
 up: .venv/.kernels ## set up this machine and run everything on it; Ctrl-C stops all of it
 	@$(BIN)/tickwire up
 
-test: .venv/.kernels .venv/.tested ## every test; starts and stops the services it needs
+test: .venv/.kernels .venv/.tested lint ## every test; starts and stops the services it needs
 	$(BIN)/python -m pytest
 
-check: .venv/.kernels .venv/.tested ## what a commit must pass: format, lint, types, imports, units
+lint: .venv/.tested ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m 'not embedded and not kafka and not clickhouse_server'
+
+check: .venv/.kernels .venv/.tested lint ## what a commit must pass: lint and units
+	$(BIN)/python -m pytest -q -m 'not embedded and not kafka and not clickhouse_server and not own_environment'
 
 bench: .venv/.kernels ## the flow against the same job written per event
 	$(BIN)/tickwire bench flow

@@ -22,6 +22,7 @@ NAMES: Final = frozenset(
         "source.open", "source.after_poll", "fold.before_restore", "sink.before_insert", "sink.after_insert",
         "sink.before_high_water", "sink.after_high_water", "topics.before_flush", "topics.after_flush",
         "latest.before_write", "lease.before_take", "lease.before_renew", "rebuild.midway",
+        "nightly.before_piece", "nightly.after_piece",
     ]
 )  # fmt: skip
 _FAULT: Final = re.compile(

@@ -130,6 +130,26 @@ class Models(Section):
     """Records that may wait before challengers are retired, one after the other."""
 
 
+class Nightly(Section):
+    """When the nightly run is made, and of which trading day."""
+
+    at: str = Field("", pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$")
+    """Time of day, UTC, at which `tickwire up` starts it, for example 22:30; not at all where empty."""
+    calendar: str = "24/7"
+    """An exchange calendar such as XNYS, or 24/7 for UTC days."""
+    settle: Duration = timedelta(minutes=15)
+    """How long after the close records still count."""
+
+
+class Registry(Section):
+    """MLflow, for the batch side alone. Without `url` a SQLite file beside the models."""
+
+    url: SecretStr = SecretStr("")
+    """`https://user:password@host:5000/`."""
+    timeout: Duration = timedelta(seconds=120)
+    """How long one question may take; models in the cache score on."""
+
+
 class Api(Section):
     """REST, feed and metrics."""
 
@@ -173,6 +193,8 @@ class Settings(Section):
     fold: Fold = Fold()
     audit: Audit = Audit()
     models: Models = Models()
+    nightly: Nightly = Nightly()
+    registry: Registry = Registry()
     api: Api = Api()
     source: Source = Source()
     logging: Logging = Logging()

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.cli.batch import app as batch
+from infra.cli.models import app as models
 from schemas.errors import TickwireError, WriterError
 
 app = typer.Typer(
@@ -16,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(batch)
+app.add_typer(models, name="models", rich_help_panel="Models")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

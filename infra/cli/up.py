@@ -135,6 +135,8 @@ class _Start:
         if training:
             self._train(bar)
         self.supervisor.start(self._process("news"))
+        if self.settings.nightly.at:
+            self.supervisor.start(self._process("schedule"))
         self._await_rebuild()
         self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
 

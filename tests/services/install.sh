@@ -7,6 +7,7 @@ command -v mvn >/dev/null || missing="$missing maven"
 command -v clickhouse-server >/dev/null || missing="$missing clickhouse-server"
 command -v strace >/dev/null || missing="$missing strace"
 command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="$missing prometheus"
+ldconfig -p | grep -q libgomp.so.1 || missing="$missing libgomp1"  # LightGBM
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive

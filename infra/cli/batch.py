@@ -1,0 +1,160 @@
+"""Commands of the batch side, and of models: replays into matrices, evaluation, schedules, drift, export."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Date = Annotated[str, typer.Option(help="A trading day; the newest that has settled if left out.")]
+Exchange = Annotated[str, typer.Option(help="An exchange calendar such as XNYS, or 24/7; TICKWIRE_NIGHTLY__CALENDAR.")]
+MODELS = "Models"
+
+app = typer.Typer()
+
+
+def _settings() -> Any:
+    from infra.settings import load  # noqa: PLC0415
+
+    return load()
+
+
+@app.command(rich_help_panel=MODELS)
+def evaluate(  # noqa: PLR0913, PLR0917 - one argument an option
+    paths: Annotated[list[Path], typer.Argument(help="Recordings, or directories of them (LEAN's US equities).")],
+    dataset: Annotated[
+        bool, typer.Option("--dataset", help="The one path is a directory that `tickwire nightly` wrote.")
+    ] = False,
+    symbols: Annotated[str, typer.Option(help="Symbols separated by commas; all of them if left out.")] = "",
+    train: Annotated[str, typer.Option(help="First day to train on, for example 2013-10-07.")] = "",
+    test: Annotated[str, typer.Option(help="Day to test on; walk-forward through all if left out.")] = "",
+    folds: Annotated[int, typer.Option(help="Tests of a walk-forward.", min=1)] = 5,
+    horizon: Annotated[float, typer.Option(help="Seconds ahead; TICKWIRE_FOLD__HORIZON if 0.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of training and resampling.", min=0)] = 0,
+    draws: Annotated[int, typer.Option(help="Resamplings behind an interval.", min=100)] = 1_000,
+    out: Annotated[Path, typer.Option(help="The page; its pictures lie beside it.")] = Path("docs/models.md"),
+    json: Json = False,
+) -> None:
+    """Train and test every model and baseline on recordings, and say what they are worth, with confidence intervals."""
+    from infra.cli.evaluate import Asked, run, run_dataset  # noqa: PLC0415
+
+    asked = Asked(
+        paths=tuple(paths), symbols=symbols, train=train, test=test, folds=folds, horizon_s=horizon, seed=seed, draws=draws,
+        out=out,
+    )  # fmt: skip
+    (run_dataset if dataset else run)(_settings(), asked, as_json=json)
+
+
+@app.command(rich_help_panel=MODELS)
+def nightly(  # noqa: PLR0913, PLR0917 - one argument an option
+    first: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="An offset, partitions with offsets (0:100,3:50), or a time; rows are kept of predictions from here on.",
+        ),
+    ] = "",
+    end: Annotated[
+        str, typer.Option("--to", help="The same, and not included; the log's present end if left out.")
+    ] = "",
+    symbols: Annotated[str, typer.Option(help="Rows of only these, separated by commas.")] = "",
+    horizon: Annotated[float, typer.Option(help="Seconds; TICKWIRE_FOLD__HORIZON if left out.", min=0)] = 0,
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Train on the matrix once its checks have passed.")
+    ] = True,
+    warm_start: Annotated[
+        bool, typer.Option("--warm-start", help="Let the online model learn along and keep its state.")
+    ] = False,
+    processes: Annotated[int, typer.Option(help="Partitions folded at a time.", min=1)] = 1,
+    into: Annotated[Path | None, typer.Option(help="Directory of the matrix.")] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="A Parquet archive of the log, where retention has passed.")
+    ] = None,
+    save_events: Annotated[
+        Path | None, typer.Option(help="Copy what the topic holds into such an archive first.")
+    ] = None,
+    limits: Annotated[Path | None, typer.Option(help="JSON with limits of the data checks.")] = None,
+    log: Annotated[str, typer.Option(help="Id of the log.")] = "",
+    accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on where nobody has a record.")] = False,
+    json: Json = False,
+) -> None:
+    """Replay the log into a training matrix, check it, train on it; goes on after a kill.
+
+    0 done, 1 refused by the checks, 2 could not be done, 75 another run is at it.
+    """
+    from infra.cli.nightly import request_of, run  # noqa: PLC0415
+
+    request = request_of(
+        first=first, end=end, log_id=log, symbols=symbols, horizon_s=horizon, train=train, warm_start=warm_start,
+        processes=processes, into=into, events=events, save_events=save_events, limits=limits, accept_loss=accept_loss,
+    )  # fmt: skip
+    raise typer.Exit(run(_settings(), request, as_json=json))
+
+
+@app.command("nightly-run", rich_help_panel=MODELS)
+def nightly_run(date: Date = "", calendar: Exchange = "", json: Json = False) -> None:
+    """The nightly of a trading day, once: 0 done or nothing to do, 1 checks failed, 2 could not be done, 75 one is being made."""
+    from infra.cli.schedule import nightly_run as run  # noqa: PLC0415
+
+    found = _settings()
+    raise typer.Exit(run(found, calendar or found.nightly.calendar, found.nightly.settle, day=date, as_json=json))
+
+
+@app.command("nightly-due", rich_help_panel=MODELS)
+def nightly_due(date: Date = "", calendar: Exchange = "", json: Json = False) -> None:
+    """Whether `nightly-run` would run something: 0 yes, 99 nothing is due, 2 too early or impossible."""
+    from infra.cli.schedule import nightly_due as run  # noqa: PLC0415
+
+    found = _settings()
+    raise typer.Exit(run(found, calendar or found.nightly.calendar, found.nightly.settle, day=date, as_json=json))
+
+
+@app.command(rich_help_panel="Processes")
+def schedule() -> None:
+    """Start the nightly run every day at TICKWIRE_NIGHTLY__AT."""
+    from infra.cli.schedule import schedule as run  # noqa: PLC0415
+
+    found = _settings()
+    run(found, found.nightly.at)
+
+
+@app.command("watch-drift", rich_help_panel="Processes")
+def watch_drift(
+    retrain: Annotated[
+        str, typer.Option(help='Program that gets an order as JSON and last prints {"challenger": NAME}.')
+    ] = "",
+    promote: Annotated[
+        str, typer.Option(help="Program that gets the verdict on a challenger that has won; a person if left out.")
+    ] = "",
+    learn: Annotated[
+        float, typer.Option(help="Make the model's reference from so many stored seconds, and end.", min=0)
+    ] = 0,
+    window: Annotated[float, typer.Option(help="Seconds of a window of the reference.", min=60)] = 900,
+    false_alarms: Annotated[float, typer.Option(help="Probability of any alarm on a quiet day.")] = 0.05,
+    anew: Annotated[bool, typer.Option("--anew", help="Forget what was read and learnt.")] = False,
+) -> None:
+    """Watch the model that scores for drift; tell it, and have it trained again when it must be."""
+    from infra.cli.drift import run  # noqa: PLC0415
+
+    run(
+        _settings(), retrain=retrain, promote=promote, learn_s=learn, window_s=window, false_alarms=false_alarms, anew=anew
+    )  # fmt: skip
+
+
+@app.command("export-triton", rich_help_panel=MODELS)
+def export_triton(
+    repository: Annotated[Path, typer.Argument(help="Triton's model repository; made where it does not exist.")],
+    model: Annotated[str, typer.Option(help="Name of the model that scores, or the id of any other.")] = "mlp",
+    version: Annotated[int, typer.Option(help="1 or more; the next one where 0.", min=0)] = 0,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Run it on Triton's GPUs.")] = False,
+    max_batch: Annotated[int, typer.Option(help="Rows that Triton scores at once.", min=1)] = 4096,
+    queue_delay_us: Annotated[int, typer.Option(help="How long a request waits for others.", min=0)] = 200,
+    json: Json = False,
+) -> None:
+    """Write a trained model as a directory that Triton Inference Server serves."""
+    from infra.cli.serving import export_triton as run  # noqa: PLC0415
+
+    run(
+        _settings(), repository, model, version or None, device="gpu" if gpu else "cpu", max_batch_size=max_batch,
+        queue_delay_us=queue_delay_us, as_json=json,
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""`tickwire models promote …` and its like, and the scoreboard."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table as Grid
+
+from infra.clickhouse import connect
+from infra.instance import attached
+from infra.model_changes import ask, taken
+from infra.scoreboard import ALL, Line, Wanted, scoreboard, told
+from infra.settings import Settings
+from schemas.control import ModelChange
+from schemas.errors import ModelError
+
+MEASURES = ("log_loss", "gain", "brier", "calibration_error", "hit_rate", "information", "net_bp")
+
+
+def change(settings: Settings, action: str, model: str, by: str, why: str, *, as_json: bool) -> int:
+    """Write the change onto the log and say where its fence is. 0 taken, 1 refused by the fold, 2 nobody scores."""
+    settings = attached(settings)
+    try:
+        asked = msgspec.convert({"action": action, "model": model, "by": by, "why": why}, ModelChange)
+    except msgspec.ValidationError as error:
+        raise ModelError(f"not a change of the models: {error}") from error
+    at = ask(settings, asked)
+    database = connect(settings.clickhouse.url.get_secret_value(), timeout_s=30)
+    try:
+        found = taken(database, settings.clickhouse.database, at, settings.kafka.partitions, time.sleep)
+    finally:
+        database.close()
+    refused = {partition: why for partition, (_, why) in found.items() if why}
+    fence = {str(partition): offset for partition, (offset, _) in found.items()}
+    if as_json:
+        print(json.dumps({"action": action, "model": model, "fence": fence, "refused": refused}))
+    elif refused:
+        print(f"{action} {model}: refused: {next(iter(refused.values()))}", file=sys.stderr)
+    elif found:
+        print(f"{action} {model}: in force behind " + ", ".join(f"{p}:{offset}" for p, offset in fence.items()))
+    if len(found) < settings.kafka.partitions and not as_json:
+        print("it is on the log, but not all partitions are scored now; it is in force as soon as they are")
+    return 1 if refused else 2 if len(found) < settings.kafka.partitions else 0
+
+
+def show_scoreboard(
+    settings: Settings, hours: float, groups: Sequence[str], horizon_s: float, *, as_json: bool
+) -> None:
+    """Print how each model did, with intervals."""
+    settings = attached(settings)
+    made = {ALL: ()} | {name: tuple(name.split(",")) for name in groups}
+    wanted = Wanted(hours, made, (round(horizon_s * 1e9),) if horizon_s else ())
+    database = connect(settings.clickhouse.url.get_secret_value(), timeout_s=120)
+    try:
+        lines = scoreboard(database, settings.clickhouse.database, wanted)
+    finally:
+        database.close()
+    if as_json:
+        print(json.dumps([_as_json(line) for line in lines]))
+        return
+    grid = Grid(
+        "group", "horizon", "model", "outcomes", "champion", "log loss", "gain mnat", "Brier", "calibration", "hit rate %",
+        "IC", "bp a trade, net", box=None, header_style="bold",
+    )  # fmt: skip
+    for line in lines:
+        grid.add_row(*_cells(line))
+    Console().print(grid)
+
+
+def _cells(line: Line) -> list[str]:
+    first = [line.group, f"{line.horizon_s:g} s", line.model, f"{line.outcomes:,}", f"{line.champion_share:.0%}"]
+    if line.found is None:
+        return [*first, line.why, *[""] * 6]
+    f = line.found
+    return [
+        *first, told(f.log_loss), told(f.gain, 1e3, 1), told(f.brier), told(f.calibration_error), told(f.hit_rate, 100, 1),
+        told(f.information, digits=3), f"{told(f.net_bp, digits=2)} in {f.trades:,}",
+    ]  # fmt: skip
+
+
+def _as_json(line: Line) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "group": line.group, "horizon_s": line.horizon_s, "model": line.model, "outcomes": line.outcomes,
+        "champion_share": line.champion_share, "why": line.why,
+    }  # fmt: skip
+    if line.found is not None:
+        for name in MEASURES:
+            interval = getattr(line.found, name)
+            about[name] = {"value": interval.value, "low": interval.low, "high": interval.high}
+        about["trades"] = line.found.trades
+    return about

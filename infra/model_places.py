@@ -1,0 +1,14 @@
+"""Where models are kept, by the settings: the cache of this machine, and the registry."""
+
+from infra.model_cache import FOLDER, ModelCache
+from infra.model_vetting import Vetting
+from infra.registry import MlflowRegistry, place_of
+from infra.settings import Settings
+from processors.features import FEATURE_NAMES, FEATURES_ID
+
+
+def opened(settings: Settings) -> tuple[ModelCache, MlflowRegistry]:
+    """The cache and the registry of these settings."""
+    cache = ModelCache(settings.data / FOLDER, Vetting(FEATURE_NAMES, FEATURES_ID))
+    registry = settings.registry
+    return cache, MlflowRegistry(place_of(settings.data, registry.url), timeout_s=registry.timeout.total_seconds())
