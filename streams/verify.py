@@ -141,7 +141,8 @@ class Verification:
         for stretch in pieces:
             first, end, records = span_of(stretch)
             scored = runs.at(first)
-            shard.scoring.onnx = scored.model
+            if shard.scoring.roster.served.onnx != scored.run.onnx_id:  # else the log itself has named it
+                shard.scoring.onnx = scored.model
             output = self.parts.revise(shard.advance(stretch))
             if newest:
                 newest.note(output, self.parts.messages, scored)

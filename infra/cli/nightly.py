@@ -71,12 +71,8 @@ def _kept(settings: Settings, night: Night) -> "Kept | None":
 
 
 def _tell_kept(kept: "Kept") -> None:
-    where = (
-        f"version {kept.version} of the registry, the challenger there"
-        if kept.version
-        else f"not in the registry: {kept.fault}"
-    )
-    print(f"{kept.model_id}: in the cache; {where}")
+    registry = f"version {kept.version} of the registry, the challenger there" if kept.version else kept.fault
+    print(f"{kept.model_id}: in the cache; {registry}")
     if kept.reference:
         print(f"no drift reference: {kept.reference}")
     print(f"let it score beside the champion: tickwire models challenge {kept.model_id}")
