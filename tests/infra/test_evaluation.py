@@ -6,11 +6,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from typer import Typer
 from typer.testing import CliRunner
 
 from infra.chosen_recordings import chosen
-from infra.cli.evaluate import Asked, evaluate, run
+from infra.cli.batch import app
+from infra.cli.evaluate import Asked, run, run_dataset
 from infra.evaluation import Questions, report_of
 from infra.settings import Settings
 from models.dataset import Dataset
@@ -94,7 +94,7 @@ def test_wrong_days_are_refused_by_the_name_of_the_option(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="--train: expected a day such as 2013-10-07, was '7 Oct'"):
         run(Settings(), Asked(paths=(tmp_path,), train="7 Oct"), as_json=True)
     with pytest.raises(InputError, match="--dataset: expected one directory"):
-        evaluate([tmp_path, tmp_path], dataset=True)
+        run_dataset(Settings(), Asked(paths=(tmp_path, tmp_path)), as_json=True)
     with pytest.raises(TrainingError, match="leaves 0 rows to train on"):
         report_of(dataset(1_000), Questions(command="c", test=MONDAY), lambda *_: None)
 
@@ -102,12 +102,10 @@ def test_wrong_days_are_refused_by_the_name_of_the_option(tmp_path: Path) -> Non
 @pytest.mark.shared_data
 @pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # exchange_calendars 4.13 on pandas 3.1
 def test_ibm_of_two_real_days_from_one_command(shared_data: Path, tmp_path: Path) -> None:
-    app = Typer()
-    app.command()(evaluate)
     out = tmp_path / "models.md"
     folders = [str(shared_data / name) for name in ("ticks", "quotes")]
     options = ["--symbols", "IBM", "--train", "2013-10-07", "--test", "2013-10-08", "--draws", "200", "--out", str(out)]
-    found = CliRunner().invoke(app, [*folders, *options, "--json"], catch_exceptions=False)
+    found = CliRunner().invoke(app, ["evaluate", *folders, *options, "--json"], catch_exceptions=False)
     told = json.loads(found.stdout)
     assert told["alarms"] == []
     page = out.read_text()
