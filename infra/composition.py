@@ -35,7 +35,7 @@ def rules(fold: Fold) -> FoldRules:
         label=LabelRule(
             horizon_ns=ns(fold.horizon),
             every_ns=ns(fold.label_every),
-            others_ns=tuple(ns(other) for other in fold.horizons if other != fold.horizon),
+            others_ns=tuple(ns(other) for other in fold.other_horizons if other != fold.horizon),
             dead_band=fold.dead_band_bps / 10_000,
         ),
         max_symbols=fold.max_symbols,

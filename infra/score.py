@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
+from importlib import import_module
 
 import redis
 import structlog
@@ -53,6 +54,8 @@ from streams.rows import RowMaker
 
 STATUS_EVERY_S = 1.0
 STATUS_TTL_S = 5
+LEARNING = "models.learning"
+"""Imports River, which takes a second: while the flow goes on, and before the first step has to wait for it."""
 
 
 def run(
@@ -123,6 +126,7 @@ def _go(scoring: "_Scoring", log: LogIdentity, stop: Stop, wanted: Wanted) -> No
         threading.Thread(target=scoring.auditor.run, args=(over,), name="audit", daemon=True).start()
         watching = (over, scoring.lag, lambda: scoring.report.challengers, scoring.change_models)
         threading.Thread(target=scoring.watch.run, args=watching, name="models", daemon=True).start()
+        threading.Thread(target=import_module, args=(LEARNING,), name="learning", daemon=True).start()
         with naming_failures(started.path):
             run_main(  # type: ignore[no-untyped-call]
                 flow,

@@ -88,7 +88,7 @@ class Fold(Section):
     future: Duration = timedelta(seconds=5)
     horizon: Duration = timedelta(seconds=10)
     """Of the label that the online model learns from."""
-    horizons: tuple[Duration, ...] = (timedelta(seconds=1), timedelta(seconds=60), timedelta(seconds=300))
+    other_horizons: tuple[Duration, ...] = (timedelta(seconds=1), timedelta(seconds=60), timedelta(seconds=300))
     """Of the labels that are kept beside it."""
     dead_band_bps: float = Field(0.0, ge=0, lt=10_000)
     """Costs of a trade in hundredths of a percent: a smaller move is neither up nor down."""

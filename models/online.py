@@ -2,23 +2,23 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from importlib.metadata import version
+from typing import Any, Final
 
 import msgspec
 import numpy as np
-import pandas as pd
-import river
 from numba import njit
-from river import compose, linear_model, optim, utils
+from numpy.typing import NDArray
 
 from models.model import Column, Matrix
-from models.scaling import Clip, MarketScaler
+from models.numbers import Numbers
 from schemas.errors import ModelError
 
 STEP_ROWS: Final = 256
 """The step we recommend: this many matured labels to one `learn`."""
 FORMAT: Final = 1
 DIGEST: Final = 16
+RIVER: Final = version("river")
 
 
 class OnlineSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,15 +48,19 @@ class OnlineModel:
         self.id: Final = _identity(self.features, self.settings)
         self.steps = 0
         self.rows = 0
-        self._scaler = MarketScaler()
-        self._regression = linear_model.LogisticRegression(
-            optimizer=optim.SGD(self.settings.learning_rate),
-            intercept_lr=self.settings.intercept_rate,
-            l2=self.settings.l2,
-        )
-        self.pipeline: Final = compose.Pipeline(self._scaler, Clip(self.settings.clip), self._regression)
+        self._numbers = Numbers.start(len(self.features))
+        self._pipeline: Any = None
         self._read_out()
         self.score(np.zeros((1, len(self.features))))  # compiles (or loads) the kernel here, not before the first event
+
+    @property
+    def pipeline(self) -> Any:
+        """River's pipeline, with the present numbers; made when it is first asked for."""
+        if self._pipeline is None:
+            from models.learning import pipeline_of  # noqa: PLC0415 (River takes a second to import, and scoring needs it not)
+
+            self._pipeline = pipeline_of(self.settings, self.features, self._numbers)
+        return self._pipeline
 
     def score(self, features: Matrix) -> Column:
         """P(up) of each row: float64 `[n, F]` in, float64 `[n]` out; NaN and infinities count as missing (z = 0)."""
@@ -73,29 +77,29 @@ class OnlineModel:
         """
         self._check_width(features)
         _check_labels(features, labels)
-        frame = pd.DataFrame(np.array(features, dtype=np.float64, order="C"), columns=list(self.features))
-        with np.errstate(over="ignore"):  # exp of a very sure and wrong row: the gradient is 0 or 1, as it should be
-            self.pipeline.learn_many(frame, pd.Series(np.array(labels, dtype=np.float64)))
+        from models.learning import learn  # noqa: PLC0415
+
+        self._numbers = learn(self.pipeline, self.features, features, labels)
         self.steps += 1
         self.rows += len(features)
         self._read_out()
 
     def snapshot(self) -> bytes:
         """The state as bytes: a digest, then MessagePack with the arrays raw; the same state gives the same bytes."""
-        scaler = self._scaler
+        numbers = self._numbers
         state = _State(
             format=FORMAT,
             id=self.id,
-            river=river.__version__,
+            river=RIVER,
             features=self.features,
             steps=self.steps,
             rows=self.rows,
-            iterations=self._regression.optimizer.n_iterations,
-            intercept=self._intercept,
-            counts=np.array([scaler.counts[name] for name in self.features], dtype="<i8").tobytes(),
-            means=self._means.astype("<f8").tobytes(),
-            variances=np.array([scaler.vars[name] for name in self.features], dtype="<f8").tobytes(),
-            weights=self._weights.astype("<f8").tobytes(),
+            iterations=numbers.iterations,
+            intercept=numbers.intercept,
+            counts=numbers.counts.astype("<i8").tobytes(),
+            means=numbers.means.astype("<f8").tobytes(),
+            variances=numbers.variances.astype("<f8").tobytes(),
+            weights=numbers.weights.astype("<f8").tobytes(),
         )
         payload = msgspec.msgpack.encode(state)
         return _digest(payload) + payload
@@ -109,13 +113,8 @@ class OnlineModel:
         model = cls(features, settings)
         state = _decoded(snapshot)
         _check_origin(state, model)
-        names = model.features
-        counts, means, variances, weights = _arrays(state, len(names))
-        model._scaler._store(list(names), counts, means, variances)
-        if state.steps:
-            model._regression._weights = utils.VectorDict(dict(zip(names, weights.tolist(), strict=True)))
-        model._regression.intercept = state.intercept
-        model._regression.optimizer.n_iterations = state.iterations
+        counts, means, variances, weights = _arrays(state, len(model.features))
+        model._numbers = Numbers(counts, means, variances, weights, state.intercept, state.iterations)
         model.steps, model.rows = state.steps, state.rows
         model._read_out()
         return model
@@ -125,13 +124,11 @@ class OnlineModel:
             raise ModelError(f"{self.id} takes rows of {len(self.features)} features, got shape {features.shape}")
 
     def _read_out(self) -> None:
-        """Copy River's numbers into the arrays that the kernel reads."""
-        scaler, weights = self._scaler, self._regression.weights
-        self._means = np.array([scaler.means[name] for name in self.features])
-        deviations = np.sqrt([scaler.vars[name] for name in self.features])
+        """Copy the numbers into what the kernel reads."""
+        numbers = self._numbers
+        deviations = np.sqrt(numbers.variances)
+        self._means, self._weights, self._intercept = numbers.means, numbers.weights, numbers.intercept
         self._inverse = np.divide(1.0, deviations, out=np.zeros_like(deviations), where=deviations > 0.0)
-        self._weights = np.array([weights.get(name, 0.0) for name in self.features])
-        self._intercept = float(self._regression.intercept)
         if not (
             np.isfinite(self._weights).all() and np.isfinite([*self._means, *self._inverse, self._intercept]).all()
         ):
@@ -166,7 +163,7 @@ def _score(rows, means, inverse, weights, intercept, limit, out):  # type: ignor
 
 
 def _identity(features: tuple[str, ...], settings: OnlineSettings) -> str:
-    described = msgspec.json.encode([FORMAT, river.__version__, features, settings])
+    described = msgspec.json.encode([FORMAT, RIVER, features, settings])
     return f"online-{hashlib.sha256(described).hexdigest()[:12]}"
 
 
@@ -194,10 +191,10 @@ def _decoded(snapshot: bytes) -> _State:
 
 
 def _check_origin(state: _State, model: OnlineModel) -> None:
-    if state.format != FORMAT or state.river != river.__version__:
+    if state.format != FORMAT or state.river != RIVER:
         raise ModelError(
             f"snapshot of format {state.format} by River {state.river}, this is format {FORMAT} "
-            f"and River {river.__version__}: other bits would follow; replay the log"
+            f"and River {RIVER}: other bits would follow; replay the log"
         )
     if state.features != model.features:
         raise ModelError(
@@ -215,12 +212,12 @@ def _first_difference(left: tuple[str, ...], right: tuple[str, ...]) -> str:
     return f"column {min(len(left), len(right))}: one list ends"
 
 
-def _arrays(state: _State, width: int) -> tuple[list[int], Column, Column, Column]:
+def _arrays(state: _State, width: int) -> tuple[NDArray[np.int64], Column, Column, Column]:
     """Counts, means, variances and weights, each `[width]`."""
     for field in (state.counts, state.means, state.variances, state.weights):
         if len(field) != 8 * width:
             raise ModelError(f"snapshot {state.id} holds {len(field) // 8} values where {width} belong; replay the log")
-    counts: list[int] = np.frombuffer(state.counts, dtype="<i8").tolist()
+    counts = np.frombuffer(state.counts, dtype="<i8").astype(np.int64)
     means, variances, weights = (
         np.frombuffer(field, dtype="<f8").astype(np.float64) for field in (state.means, state.variances, state.weights)
     )

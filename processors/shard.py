@@ -6,7 +6,7 @@ same log the rows have the same bits. Everything that can fail (network, disk, c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ from processors.symbols import SymbolTable
 from processors.timeline import FOLDED, Placed, Timeline, place
 from schemas.control import MODELS, model_change
 
+OTHER_HORIZONS_NS: Final = (NS, 60 * NS, 300 * NS)
+
 
 @dataclass(frozen=True, slots=True)
 class FoldRules:
@@ -41,7 +43,7 @@ class FoldRules:
     """An event stamped further ahead of its arrival is rejected."""
     heartbeat_gap_ns: int = 5 * NS
     """Heartbeats of a venue further apart than this: nobody listened in between."""
-    label: LabelRule = field(default_factory=LabelRule)
+    label: LabelRule = field(default_factory=lambda: LabelRule(others_ns=OTHER_HORIZONS_NS))
     bars: tuple[BarKind, ...] = KINDS
     max_symbols: int = 2_000
     learn_every: int = 256

@@ -7,7 +7,7 @@ import numpy as np
 
 from processors.columns import HEARTBEAT
 from processors.ledger import DOORS
-from processors.scores import LineUp
+from processors.scores import ONLINE, LineUp
 from processors.shard import ShardOutput
 from schemas.rows import FeedState, ScoreStatus
 from streams.ports import Clock, Meter
@@ -64,9 +64,9 @@ class Report:
 
     def _name(self, now: LineUp) -> None:
         """Who scores now, for the status."""
-        told = {"online": self.models["online"], "onnx": now.onnx, "champion": now.champion}
-        told |= {f"challenger{place}": name for place, name in enumerate(now.challengers, 1) if name}
-        self.models = told
+        online = {name: model for name, model in self.models.items() if name == ONLINE}
+        beside = {f"challenger{place}": name for place, name in enumerate(now.challengers, 1) if name}
+        self.models = {**online, "onnx": now.onnx, **beside}
 
     def _time(self, output: ShardOutput) -> None:
         if len(output.folded):

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import explain, load
+from infra.composition import rules
+from infra.settings import Fold, explain, load
+from processors.shard import FoldRules
 from schemas.errors import SettingsError
 
 
@@ -52,3 +54,7 @@ def test_secrets_are_masked() -> None:
 def test_a_table_can_be_given_as_json() -> None:
     settings = load({"TICKWIRE_FOLD__CALENDARS": '{"USA": "XNYS", "LSE": "XLON"}'}, Path("none"))
     assert settings.fold.calendars["LSE"] == "XLON"
+
+
+def test_the_fold_has_the_same_defaults_as_its_settings() -> None:
+    assert rules(Fold()) == FoldRules()
