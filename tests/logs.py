@@ -1,6 +1,7 @@
 """Logs for tests: a seeded market of a few symbols with everything that goes wrong in one, as decoded stretches."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -85,7 +86,8 @@ def _event(rng: np.random.Generator, symbol: str, seq: int, now: int, price: flo
     elif what < 0.99:
         yield Cancel(**ids, ts_event=now, refers_seq=max(seq - 3, 0))
     elif what < 0.995:
-        yield SessionMark(venue="SIM", seq=seq, ts_event=now, ts_ingest=now, state="halt", symbol=symbol)
+        state: Literal["halt", "resume"] = "resume" if seq % 4 else "halt"
+        yield SessionMark(venue="SIM", seq=seq, ts_event=now, ts_ingest=now, state=state, symbol=symbol)
     else:
         yield Control(topic="models", id="m", ts_event=now, ts_ingest=now, body="{}")
 
