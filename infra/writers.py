@@ -274,10 +274,12 @@ class Lease:
         return int(found.rows[0][0])
 
     def _predecessors(self) -> Sequence[str]:
+        """Not one that has claimed a later epoch meanwhile: it shuts this process out, and both would be."""
         found = self.database.rows(
-            f"SELECT DISTINCT holder FROM `{self.claim.name}`.writers WHERE topic = {{topic:String}} "  # noqa: S608
-            "AND src_partition IN {p:Array(UInt16)} AND holder != {me:String}",
-            {"topic": self.claim.topic, "p": list(self.claim.locks), "me": self.holder},
+            f"SELECT holder FROM `{self.claim.name}`.writers WHERE topic = {{topic:String}} "  # noqa: S608
+            "AND src_partition IN {p:Array(UInt16)} AND holder != {me:String} "
+            "GROUP BY holder HAVING max(epoch) < {mine:Int64}",
+            {"topic": self.claim.topic, "p": list(self.claim.locks), "me": self.holder, "mine": self.epoch},
         )
         return [str(row[0]) for row in found.rows]
 

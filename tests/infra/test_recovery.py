@@ -122,7 +122,7 @@ def test_a_state_by_another_version_of_river_is_refused_by_name(
     left: RecoveryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(online.river, "__version__", "0.1.0")
+        patched.setattr(online, "RIVER", "0.1.0")
         older = OnlineModel(FEATURE_NAMES).snapshot()
     change_snapshot(left, with_learner(older))
     with pytest.raises(RecoveryError, match=r"River 0\.1\.0.*tickwire rebuild"):
