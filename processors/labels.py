@@ -254,5 +254,6 @@ def _tell(i, r, s, slot, void, reached, band, state, out, m):  # type: ignore[no
         o_label[m] = 0.5
     else:
         o_label[m] = 1.0 if moved > 0 else 0.0
-    ring[s, slot, 2] = -1
+    ring[s, slot, 2:] = -1  # what is remembered must not depend on where the log was cut
+    scores[s, slot, :] = np.nan
     return m + 1

@@ -107,6 +107,15 @@ def test_a_snapshot_continues_bit_for_bit(at: int) -> None:
     assert again.snapshot() == raw
 
 
+def test_what_is_remembered_does_not_depend_on_where_the_log_was_cut() -> None:
+    remembered = []
+    for cuts in ((), (1, 2, 700, 701, 1_999), range(1, 2_000, 7)):
+        on = shard()
+        fold(EVENTS[:2_000], cuts, on=on)
+        remembered.append(on.snapshot())
+    assert len(set(remembered)) == 1
+
+
 def test_the_ledger_adds_up() -> None:
     on = shard()
     fold(EVENTS, on=on)
