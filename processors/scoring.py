@@ -166,6 +166,7 @@ class Scoring:
             last = taught[(step + 1) * self.step_size - waited - 1]
             lessons.append((int(matured.before[last]), labels[step * self.step_size : (step + 1) * self.step_size]))
         self.waiting[: len(rest)] = rest
+        self.waiting[len(rest) :] = 0.0  # what is remembered must not depend on where the log was cut
         self.count[0] = len(rest)
         return lessons
 
