@@ -89,7 +89,7 @@ def _with_api(bench: Workbench) -> Settings:
     url = f"http://{settings.api.host}:{settings.api.port}"
     bench.supervisor.start(
         _program(settings, "api", ready=lambda: _is_ok(f"{url}/healthz")),
-        _program(settings, "score", ready=lambda: _is_ok(f"{url}/readyz")),
+        _program(settings, "score", ready=lambda: _has_caught_up(f"{url}/readyz")),
     )
     return settings
 
@@ -104,6 +104,18 @@ def _is_ok(url: str) -> bool:
         return httpx2.get(url, timeout=2).status_code == httpx2.codes.OK
     except httpx2.TransportError:
         return False
+
+
+def _has_caught_up(url: str) -> bool:
+    """Whether what was on the log before is scored: nobody measures how old history is."""
+    try:
+        answer = httpx2.get(url, timeout=2)
+    except httpx2.TransportError:
+        return False
+    if answer.status_code != httpx2.codes.OK:
+        return False
+    told = answer.json()
+    return told["lag"] == 0 and any(sum(score["events"].values()) for score in told["scores"])
 
 
 def _measured(bench: Workbench, rate: int, warm_up_s: float, measured_s: float) -> Latency:
