@@ -175,16 +175,18 @@ class Labels:
 def _fold(events, rows, venue_of, symbols, rule, band, state, out):  # type: ignore[no-untyped-def]
     kind, row, venue, ts, door, breaks = events
     symbol, now, mid, until, offset, matrix, asked = rows
-    cursor, last = state[4], state[5]
+    ring, cursor, last = state[0], state[4], state[5]
     m, r = 0, 0
     for i in range(len(kind)):
         if kind[i] == HEARTBEAT or (kind[i] == SESSION and breaks[i] != 0):
             for s in range(symbols):
-                if cursor[s, 1] > 0 and (row[i] == s or (row[i] < 0 and venue_of[s] == venue[i])):
+                concerned = row[i] == s or (row[i] < 0 and venue_of[s] == venue[i])
+                if concerned and _ends(ring, cursor, s, ts[i], breaks[i], rule[0]):
                     m = _pass(i, r, s, ts[i], breaks[i], rule[0], band, state, out, m)
         elif door[i] == FOLDED:
             s = symbol[r]
-            m = _pass(i, r, s, now[r], breaks[i], rule[0], band, state, out, m)
+            if _ends(ring, cursor, s, now[r], breaks[i], rule[0]):
+                m = _pass(i, r, s, now[r], breaks[i], rule[0], band, state, out, m)
             last[s] = mid[r]
             if np.isfinite(mid[r]) and asked[r] and now[r] // rule[1] > cursor[s, 2]:
                 cursor[s, 2] = now[r] // rule[1]
@@ -193,6 +195,12 @@ def _fold(events, rows, venue_of, symbols, rule, band, state, out):  # type: ign
                     m = _void_newest(i, r, s, state, out, m)
             r += 1
     return m
+
+
+@njit(cache=True)
+def _ends(ring, cursor, s, now, interrupted, horizon):  # type: ignore[no-untyped-def]
+    """Whether the oldest prediction of symbol `s` that waits is due, or something ends all that wait."""
+    return cursor[s, 1] > 0 and (interrupted != 0 or ring[s, cursor[s, 0], 0] + horizon < now)
 
 
 @njit(cache=True)

@@ -138,7 +138,7 @@ class _Start:
         if self.settings.nightly.at:
             self.supervisor.start(self._process("schedule"))
         self._await_rebuild()
-        self._until(self._answers("/readyz"), 180.0, "scoring is not ready")
+        self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
 
     def _await_rebuild(self) -> None:
         """Folding a long log again takes its time; it is over when its request is gone, or scoring was given up."""

@@ -15,7 +15,7 @@ from typing import Any
 from infra.clickhouse import connect
 from infra.embedded.instance import read_run_state
 
-UP_WITHIN_S = 280.0
+UP_WITHIN_S = 150.0
 ROOT = Path(__file__).parents[2]
 
 

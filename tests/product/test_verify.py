@@ -143,7 +143,7 @@ def test_a_range_is_judged_and_nothing_beside_it(played: tuple[Product, dict[str
 
 
 def test_a_live_system_is_verified_while_it_works(tmp_path: Path) -> None:
-    with running(tmp_path / "data", "sim", TICKWIRE_SOURCE__SIM_RATE="400", TICKWIRE_MODELS__HISTORY="600") as product:
+    with running(tmp_path / "data", "sim", TICKWIRE_SOURCE__SIM_RATE="400") as product:
         product.until("SELECT count() > 10000 FROM features", 1, within_s=180)
         code, first = verified(product)
         assert (code, counts(first), first["findings"]) == (0, ZEROS, [])
