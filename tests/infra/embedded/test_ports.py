@@ -1,0 +1,19 @@
+"""Ports that nobody has, and that nobody will be given soon."""
+
+import socket
+
+from infra.embedded.ports import free_port
+
+
+def test_a_taken_port_gives_the_next_free_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        other = free_port(port)
+        assert port < other < port + 100
+        assert free_port(other) == other
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        assert free_port(everywhere.getsockname()[1]) != everywhere.getsockname()[1]
+
+
+def test_any_free_port_is_below_those_of_outgoing_connections() -> None:
+    assert all(20_000 <= free_port() < 32_000 for _ in range(20))
