@@ -2,8 +2,8 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -25,28 +25,36 @@ def locked(directory: Path, topic: str, partitions: Sequence[int], group: str) -
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ExitStack() as held:
-        held.enter_context(_hold(directory / f"group-{group}.lock", f"the state of --group {group}"))
+        held.enter_context(_of_writer(directory / f"group-{group}.lock", f"the state of --group {group}"))
         boot, names = boot_id(), {}
         for partition in partitions:
             path = directory / f"partition-{topic}-{partition}.lock"
-            lock = held.enter_context(_hold(path, f"{topic}[{partition}]"))
+            lock = held.enter_context(_of_writer(path, f"{topic}[{partition}]"))
             status = os.fstat(lock.fileno())
             names[partition] = f"{boot}:{status.st_dev}:{status.st_ino}"
         yield names
 
 
 @contextmanager
-def _hold(path: Path, what: str) -> Iterator[IO[str]]:
+def hold(path: Path, refused: Callable[[str], Exception]) -> Iterator[IO[str]]:
+    """Hold the lock of a file, with our process id in it; where another holds it, raise what `refused` makes of its id."""
     with path.open("a+", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            raise WriterHeld(
-                f"{what} is written by process {lock.read().strip() or 'unknown'}, which holds {path}; two writers of one "
-                "partition would race: stop that one, or give this one other --partitions and another --group"
-            ) from error
+            raise refused(lock.read().strip() or "unknown") from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield lock
+
+
+def _of_writer(path: Path, what: str) -> AbstractContextManager[IO[str]]:
+    return hold(
+        path,
+        lambda holder: WriterHeld(
+            f"{what} is written by process {holder}, which holds {path}; two writers of one partition would race: stop that "
+            "one, or give this one other --partitions and another --group"
+        ),
+    )

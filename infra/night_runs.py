@@ -1,6 +1,5 @@
 """What is written down of nightly runs: a file a date, and a lock that lets one run at a time."""
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from infra.locks import hold
 from schemas.errors import TickwireError
 
 Spans = Mapping[int, tuple[int, int]]
@@ -86,16 +86,9 @@ class NightRuns:
         """Be the only run; yields the lock, held for as long as a process has it open. `RunHeld` where another has it."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.directory / LOCK
-        with path.open("a+", encoding="ascii") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                lock.seek(0)
-                raise RunHeld(
-                    f"process {lock.read().strip() or 'unknown'} or its child makes a nightly run now and holds {path}: "
-                    "wait for its end"
-                ) from error
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+
+        def refused(holder: str) -> RunHeld:
+            return RunHeld(f"process {holder} or its child makes a nightly run now and holds {path}: wait for its end")
+
+        with hold(path, refused) as lock:
             yield lock.fileno()

@@ -1,5 +1,6 @@
 """What LEAN's tick files share: headerless rows of one symbol and day, stamped with milliseconds of a wall clock."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import ClassVar, Final, TypeAlias
@@ -16,7 +17,7 @@ RowReader: TypeAlias = Callable[..., "Trade | Quote | str | None"]
 """Takes `seq`, `ts_event` and the row's cells; gives an event, none, or the reason why the row is bad."""
 
 
-class LeanFile:
+class LeanFile(ABC):
     """One file; a subclass names the grammar of its rows and reads them."""
 
     grammar: ClassVar[Grammar]
@@ -59,6 +60,6 @@ class LeanFile:
             elif item is not None:
                 yield item
 
+    @abstractmethod
     def reader(self) -> RowReader:
         """A reader of rows that starts from nothing known."""
-        raise NotImplementedError

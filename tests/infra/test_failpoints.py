@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from infra.failpoints import hit, plan
+from infra.failpoints import plan
 from schemas.errors import BackendError, SettingsError
 
 
@@ -25,7 +25,8 @@ def process(fp: str, *names: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_without_a_plan_nothing_happens() -> None:
-    hit("sink.before_insert")
+    done = process("", "sink.before_insert", "source.open")
+    assert (done.returncode, done.stdout.split()) == (0, ["sink.before_insert", "source.open"])
 
 
 def test_a_process_is_killed_at_its_nth_visit() -> None:
