@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
+from infra.calendars import calendar
 from infra.failpoints import hit
 from infra.settings import Fold, Settings
 from models.online import OnlineModel
@@ -15,12 +14,9 @@ from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.labels import LabelRule
 from processors.roster import Load, no_models
 from processors.scores import Model
-from processors.sessions import Calendar, Sessions
+from processors.sessions import Sessions
 from processors.shard import FoldRules, Shard
 from processors.snapshot import VERSION, decode_snapshot
-from schemas.errors import SettingsError
-
-FIRST_SESSION, LAST_SESSION = "1998-01-01", "2035-12-31"
 
 
 def rules(fold: Fold) -> FoldRules:
@@ -44,27 +40,14 @@ def rules(fold: Fold) -> FoldRules:
     )
 
 
-def sessions(fold: Fold) -> Sessions:
-    """The calendars of the venues that keep one."""
-    return Sessions({name: _calendar(name) for name in sorted(set(fold.calendars.values()))}, fold.calendars)
+def sessions(fold: Fold, kept: Path | None = None) -> Sessions:
+    """The calendars of the venues that keep one; `kept`: a folder that remembers what is slow to compute."""
+    return Sessions({name: calendar(name, kept) for name in sorted(set(fold.calendars.values()))}, fold.calendars)
 
 
-def _calendar(name: str) -> Calendar:
-    import exchange_calendars  # noqa: PLC0415
-
-    try:
-        calendar = exchange_calendars.get_calendar(name, start=FIRST_SESSION, end=LAST_SESSION)
-    except exchange_calendars.errors.InvalidCalendarName as error:
-        raise SettingsError(
-            f"TICKWIRE_FOLD__CALENDARS: no exchange calendar is named {name!r}, for example XNYS"
-        ) from error
-    schedule = calendar.schedule
-    midnight = schedule.index.tz_localize(calendar.tz).tz_convert("UTC")
-    return Calendar(
-        start=midnight.as_unit("ns").asi8,
-        open=np.asarray(schedule["open"].dt.as_unit("ns").astype("int64")),
-        close=np.asarray(schedule["close"].dt.as_unit("ns").astype("int64")),
-    )
+def calendars(settings: Settings) -> Path:
+    """Where calendars are kept."""
+    return settings.data / "calendars"
 
 
 def step_name(fold_rules: FoldRules) -> str:

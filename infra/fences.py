@@ -27,16 +27,19 @@ def create_fence(database: Database, name: str) -> None:
     database.command(FENCED.format(name=name))
 
 
+def guarded_tables(database: Database, name: str) -> set[str]:
+    """Tables that have the look."""
+    told = database.rows(
+        "SELECT name FROM system.tables WHERE database = {d:String} AND create_table_query LIKE '%CONSTRAINT fenced CHECK%'",
+        {"d": name},
+    )
+    return {str(row[0]) for row in told.rows}
+
+
 def guard(database: Database, name: str, table: str) -> None:
     """Have a table look; one that does so already is left alone."""
-    told = database.rows(
-        "SELECT create_table_query LIKE '%CONSTRAINT fenced CHECK%' FROM system.tables "
-        "WHERE database = {d:String} AND name = {t:String}",
-        {"d": name, "t": table},
-    )
-    if told.rows != [(1,)]:
-        look = LOOK.replace("{name}", name)
-        database.command(f"ALTER TABLE `{name}`.`{table}` ADD CONSTRAINT IF NOT EXISTS fenced CHECK {look}")
+    look = LOOK.replace("{name}", name)
+    database.command(f"ALTER TABLE `{name}`.`{table}` ADD CONSTRAINT IF NOT EXISTS fenced CHECK {look}")
 
 
 def shut_out(database: Database, name: str, holders: Collection[str], by: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException
 
-from infra.composition import rules, sessions
+from infra.composition import calendars, rules, sessions
 from infra.logs import configure_logging
 from infra.matrix_store import PartitionPieces, warm_path
 from infra.nightly_plan import Folded, PieceFile, replaced
@@ -85,9 +85,9 @@ def fold_partition(work: Work, span: MatrixSpan, tell: Callable[[int], None]) ->
         tell(done[0])
 
     store = _Pieces(work.directory, span.partition, work.plan, work.plan_id, spent=spent)
-    fold_rules, calendars = rules(work.settings.fold), sessions(work.settings.fold)
+    fold_rules, kept = rules(work.settings.fold), sessions(work.settings.fold, calendars(work.settings))
     fold = PieceFold(
-        MatrixShards(fold_rules, calendars, bool(work.plan.learner)), Reading(work, spent).stretches,
+        MatrixShards(fold_rules, kept, bool(work.plan.learner)), Reading(work, spent).stretches,
         work.plan.symbols, work.plan.piece,
     )  # fmt: skip
     with _uncollected():

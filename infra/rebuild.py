@@ -119,7 +119,10 @@ class Rebuild:
         """What every output goes through; the buffer knows by then what is stored."""
         for partition in self.log.partitions:
             self.outlets.buffer.open(partition)
-        there = said(self.kafka, self.log.log_id, self.log.partitions, self.outlets.tables.high_water)
+        stored = self.outlets.tables.high_waters
+        there = said(
+            self.kafka, self.log.log_id, self.log.partitions, lambda table, partition: stored([table], partition)[table]
+        )
         return [self.outlets.buffer.add, Unsaid(self.outlets.writer, self.outlets.messages, there)]
 
     def _partition(

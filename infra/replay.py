@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from infra.clickhouse import Database, connect
 from infra.clock import WallClock
-from infra.composition import ShardMaker, load_model, rules, sessions, step_name
+from infra.composition import ShardMaker, calendars, load_model, rules, sessions, step_name
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import current_log, reader_of, spans
@@ -138,7 +138,7 @@ class _Run:
             topics, latest, flush = spoken_sinks(self.settings, options.into, partitions, self.messages, self.telemetry)
         source = EventSource(self.log, WallClock(), stop, lambda: told(self.progress()), self.telemetry)
         load = cache(lambda name: model_of(self.settings, name, self.settings.models.provider))
-        make = ShardMaker(self.rules, sessions(self.settings.fold), self.onnx, load=load)
+        make = ShardMaker(self.rules, sessions(self.settings.fold, calendars(self.settings)), self.onnx, load=load)
         sinks = Sinks(topics, latest, TableSink(partitions, self.buffer))
         flow = build(source, make, sinks, step_name(self.rules), self.telemetry, self.revise)
         run_main(flow)  # type: ignore[no-untyped-call]

@@ -15,7 +15,7 @@ from bytewax.recovery import RecoveryConfig
 from infra.audit import Auditor
 from infra.clickhouse import connect
 from infra.clock import WallClock
-from infra.composition import ShardMaker, load_model, rules, sessions, step_name
+from infra.composition import ShardMaker, calendars, load_model, rules, sessions, step_name
 from infra.drained import Drained
 from infra.kafka_log import KafkaLog
 from infra.kafka_writer import KafkaWriter
@@ -30,7 +30,7 @@ from infra.redis import LatestStore
 from infra.settings import Settings
 from infra.start import Computation, Started, Wanted, start, stoppable
 from infra.stopping import Stop, ending
-from infra.tables import ClickHouseTables, create_tables
+from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
 from infra.trade_history import ClickHouseTradeHistory
 from infra.writers import Lease
@@ -147,7 +147,6 @@ def confirmed_logs(settings: Settings, telemetry: Telemetry) -> tuple[Sequence[L
     clickhouse = settings.clickhouse
     database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
     try:
-        create_tables(database, clickhouse.database, FEATURE_NAMES)
         records = LogRecords(database, clickhouse.database, settings.data / "recovery")
         records.create()
         if settings.kafka.log_file is None:
@@ -178,7 +177,7 @@ class _Scoring:
         self.step = step_name(self.fold_rules)
         self.watch = ModelWatch(settings.models, telemetry)
         self.make = ShardMaker(
-            self.fold_rules, sessions(settings.fold), self.watch.timed(self.onnx),
+            self.fold_rules, sessions(settings.fold, calendars(settings)), self.watch.timed(self.onnx),
             load=cache(lambda name: self.watch.timed(model_of(settings, name, settings.models.provider))),
         )  # fmt: skip
         onnx_id = self.onnx.id if self.onnx else NO_MODEL
@@ -234,7 +233,6 @@ class _Scoring:
             timeout_s=clickhouse.timeout.total_seconds(),
             compression=clickhouse.compression,
         )
-        create_tables(database, clickhouse.database, FEATURE_NAMES)
         store = ClickHouseTables(
             database, clickhouse.database, self.log.log_id, writer=self.lease, meter=self.telemetry
         )

@@ -19,7 +19,7 @@ from infra.rebuild import Outlets, Progress, Rebuild, RebuildReport
 from infra.recovery import RecoveryStore, ask_for_rebuild, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
-from infra.tables import ClickHouseTables, create_tables
+from infra.tables import ClickHouseTables
 from infra.trade_history import ClickHouseTradeHistory
 from infra.writers import Lease
 from processors.features import FEATURE_NAMES, FEATURES_ID
@@ -146,7 +146,6 @@ def _database(settings: Settings) -> Iterator[Database]:
     clickhouse = settings.clickhouse
     database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
     try:
-        create_tables(database, clickhouse.database, FEATURE_NAMES)
         yield database
     finally:
         database.close()

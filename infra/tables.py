@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from infra.clickhouse import Database
 from infra.failpoints import hit
-from infra.fences import VIOLATED_CONSTRAINT, create_fence, guard
+from infra.fences import VIOLATED_CONSTRAINT, create_fence, guard, guarded_tables
 from infra.patience import FULL, passing
 from infra.readback import ReadBack
 from infra.writers import create_writers
@@ -29,20 +29,28 @@ def create_tables(database: Database, name: str, feature_names: Sequence[str], *
     database.command(f"CREATE DATABASE IF NOT EXISTS `{name}`")
     create_writers(database, name)
     create_fence(database, name)
+    known, guarded = _columns(database, name), guarded_tables(database, name)
     for table in tables(feature_names):
-        database.command(table.ddl(name, codecs=codecs))
-        _add_columns(database, name, table)
-        guard(database, name, table.name)
+        if table.name not in known:
+            database.command(table.ddl(name, codecs=codecs))
+        else:
+            _add_columns(database, name, table, known[table.name])
+        if table.name not in guarded:
+            guard(database, name, table.name)
     for ddl in views(name, parametrised=codecs).values():
         database.command(ddl)
 
 
-def _add_columns(database: Database, name: str, table: Table) -> None:
-    there = database.rows(
-        "SELECT name FROM system.columns WHERE database = {d:String} AND table = {t:String}",
-        {"d": name, "t": table.name},
-    )
-    known = {row[0] for row in there.rows}
+def _columns(database: Database, name: str) -> dict[str, set[str]]:
+    """Table to the columns that it has."""
+    there = database.rows("SELECT table, name FROM system.columns WHERE database = {d:String}", {"d": name})
+    known: dict[str, set[str]] = {}
+    for table, column in there.rows:
+        known.setdefault(table, set()).add(column)
+    return known
+
+
+def _add_columns(database: Database, name: str, table: Table, known: Set[str]) -> None:
     for column, type_ in table.types.items():
         if column not in known:
             default = " DEFAULT nan" if type_ == "Float64" else ""
@@ -72,16 +80,17 @@ class ClickHouseTables:
         self._patience_s, self._writer, self._meter = patience.total_seconds(), writer, meter
         self._readback = ReadBack(database, name, log_id)
 
-    def high_water(self, table: str, partition: int) -> int:
+    def high_waters(self, names: Sequence[str], partition: int) -> dict[str, int]:
         """`max` of an empty table is 0 in ClickHouse, and 0 is an offset: hence the count."""
         hit("sink.before_high_water")
-        found = self._database.rows(
-            f"SELECT if(count() = 0, -1, max(src_offset)) FROM `{self._name}`.`{table}` "  # noqa: S608
-            "WHERE log_id = {log_id:String} AND src_partition = {partition:UInt16}",
-            {"log_id": self._log_id, "partition": partition},
+        asked = (
+            f"SELECT '{table}', if(count() = 0, -1, max(src_offset)) FROM `{self._name}`.`{table}` "  # noqa: S608
+            "WHERE log_id = {log_id:String} AND src_partition = {partition:UInt16}"
+            for table in names
         )
+        found = self._database.rows("\nUNION ALL ".join(asked), {"log_id": self._log_id, "partition": partition})
         hit("sink.after_high_water")
-        return int(found.rows[0][0])
+        return {str(table): int(offset) for table, offset in found.rows}
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
         """Insert; what passes is waited out, with the same block and the same token, and the rows are then looked for.

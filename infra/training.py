@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.clock import WallClock
-from infra.composition import ShardMaker, rules, sessions
+from infra.composition import ShardMaker, calendars, rules, sessions
 from infra.log_identity import current_log, reader_of, spans
 from infra.settings import Settings
 from models.manifest import About, Label, Manifest, Span, TrainedOn
@@ -24,7 +24,7 @@ def train_from_log(settings: Settings, told: Told) -> tuple[Path, Manifest]:
     ends = spans(settings.kafka, identity)
     log = reader_of(settings.kafka, identity)
     fold_rules = rules(settings.fold)
-    make = ShardMaker(fold_rules, sessions(settings.fold), None)
+    make = ShardMaker(fold_rules, sessions(settings.fold, calendars(settings)), None)
     history = fold_history(log, ends, make, WallClock(), lambda done, total: told("folding history", done, total))
     moved = history.labels != 0.5
     about = About(

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from infra.archive import ClickHouseArchive
 from infra.clickhouse import connect
 from infra.clock import WallClock
-from infra.composition import ShardMaker, rules, sessions
+from infra.composition import ShardMaker, calendars, rules, sessions
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
@@ -124,7 +124,7 @@ class _Verifying:
         return Parts(
             read=log.open,
             archive=self.archive.read,
-            make=ShardMaker(fold, sessions(settings.fold), None),
+            make=ShardMaker(fold, sessions(settings.fold, calendars(settings)), None),
             revise=Reviser(fold.bars, history, stored.__getitem__, Telemetry()),
             load=lambda onnx_id: model_of(settings, onnx_id),
             served=self.served,

@@ -50,8 +50,8 @@ class BlockBuffer:
 
     def open(self, partition: int) -> None:
         """Learn what of this partition is stored already."""
-        for table in self._tables:
-            self._high_water[table, partition] = self._store.high_water(table, partition)
+        for table, offset in self._store.high_waters(self._tables, partition).items():
+            self._high_water[table, partition] = offset
 
     def stored(self, partition: int) -> int:
         """Every row of source offsets up to this one is in ClickHouse for certain; -1 before anything was taken.

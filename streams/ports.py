@@ -105,8 +105,8 @@ class MessageWriter(Protocol):
 class TableStore(Protocol):
     """ClickHouse, as the sinks see it."""
 
-    def high_water(self, table: str, partition: int) -> int:
-        """Highest stored source offset of this log's partition, -1 where the table has none."""
+    def high_waters(self, names: Sequence[str], partition: int) -> Mapping[str, int]:
+        """By table: the highest stored source offset of this log's partition, -1 where it has none."""
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
         """Store one block, all or nothing; the same token twice stores it once. `BackendError` when it gives up."""

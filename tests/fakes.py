@@ -121,8 +121,8 @@ class ListStore:
     inserts: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
     stored: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def high_water(self, table: str, partition: int) -> int:
-        return self.stored.get((table, partition), -1)
+    def high_waters(self, names: Sequence[str], partition: int) -> Mapping[str, int]:
+        return {table: self.stored.get((table, partition), -1) for table in names}
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
         declared = next(each for each in tables(FEATURE_NAMES) if each.name == table)
@@ -130,7 +130,7 @@ class ListStore:
         assert list(columns) == list(declared.types), table
         self.inserts.append((table, dict(columns), token))
         for partition, offset in zip(columns["src_partition"].tolist(), columns["src_offset"].tolist(), strict=True):
-            self.stored[table, partition] = max(offset, self.high_water(table, partition))
+            self.stored[table, partition] = max(offset, self.stored.get((table, partition), -1))
 
     def column(self, table: str, name: str) -> list[Any]:
         """All values of a column, in the order of the inserts."""

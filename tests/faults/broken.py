@@ -109,13 +109,15 @@ def epoch_token() -> None:
 
 def no_high_water() -> None:
     """What is stored already is stored again."""
-    infra.tables.ClickHouseTables.high_water = lambda *_: -1  # type: ignore[method-assign]
+    infra.tables.ClickHouseTables.high_waters = lambda _, names, __: dict.fromkeys(names, -1)  # type: ignore[method-assign]
 
 
 def empty_max() -> None:
     """`max` of an empty table is 0, and 0 is an offset."""
-    asked = infra.tables.ClickHouseTables.high_water
-    infra.tables.ClickHouseTables.high_water = lambda *which: max(asked(*which), 0)  # type: ignore[method-assign]
+    asked = infra.tables.ClickHouseTables.high_waters
+    infra.tables.ClickHouseTables.high_waters = lambda *which: {  # type: ignore[method-assign]
+        table: max(offset, 0) for table, offset in asked(*which).items()
+    }
 
 
 def no_fencing() -> None:

@@ -258,15 +258,15 @@ def test_an_insert_that_runs_when_the_writer_changes_is_whole_or_gone_before_the
 def _take_over_during_an_insert(store: Database, rows: int) -> None:
     old, new = lease_on(store, "lock"), lease_on(store, "lock")
     old.take()
-    first = 1 + ClickHouseTables(store, NAME, LOG_ID).high_water(TABLE, 0)
+    first = 1 + ClickHouseTables(store, NAME, LOG_ID).high_waters([TABLE], 0)[TABLE]
     slow = threading.Thread(target=_quietly, args=(store, {**block(first, rows)}, old.query_id()), daemon=True)
     slow.start()
     until("the insert to run", lambda: _runs(store, old.holder) or not slow.is_alive(), within_s=10, every_s=0.001)
     new.take()
-    mark = ClickHouseTables(store, NAME, LOG_ID, writer=new).high_water(TABLE, 0)
+    mark = ClickHouseTables(store, NAME, LOG_ID, writer=new).high_waters([TABLE], 0)[TABLE]
     assert not _runs(store, old.holder)
     slow.join()
-    assert ClickHouseTables(store, NAME, LOG_ID).high_water(TABLE, 0) == mark
+    assert ClickHouseTables(store, NAME, LOG_ID).high_waters([TABLE], 0)[TABLE] == mark
     assert mark in (first - 1, first + rows - 1)
 
 

@@ -56,7 +56,7 @@ def write(url: str, directory: Path, until: int) -> None:
         lease.keep()
         store = ClickHouseTables(database, NAME, LOG_ID, writer=lease)
         try:
-            at = store.high_water(TABLE, 0) + 1
+            at = store.high_waters([TABLE], 0)[TABLE] + 1
             while at < until:
                 store.insert(TABLE, block(at), token(at))
                 at += ROWS
