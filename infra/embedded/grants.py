@@ -20,6 +20,8 @@ ENGINES: Final = (
     "ReplacingMergeTree", "Set", "StripeLog", "SummingMergeTree", "TimeSeries", "TinyLog", "VersionedCollapsingMergeTree",
     "View",
 )  # fmt: skip
+REMEMBERED_CONDITIONS: Final = 1 << 20
+"""Bytes of what the engine remembers of conditions asked for: the auditor asks new ones for ever (2 MB an hour, measured)."""
 READONLY_SETTINGS: Final = ("format_schema", "output_format_schema")
 """They name files."""
 
@@ -31,6 +33,7 @@ _CONFIG: Final = """<clickhouse>
   <mark_cache_size>{cache}</mark_cache_size>
   <index_mark_cache_size>{cache}</index_mark_cache_size>
   <primary_index_cache_size>{cache}</primary_index_cache_size>
+  <query_condition_cache_size>{conditions}</query_condition_cache_size>
   <background_pool_size>{merges}</background_pool_size>
   <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
   <merge_tree>
@@ -88,7 +91,12 @@ def write_configuration(folder: Path, *, memory: int, allow_outside: bool) -> Pa
         ),
     )
     merges = max(2, os.cpu_count() or 2)
-    _write(config, _CONFIG.format(users=escape(str(users)), memory=memory, cache=memory // 16, merges=merges))
+    _write(
+        config,
+        _CONFIG.format(
+            users=escape(str(users)), memory=memory, cache=memory // 16, conditions=REMEMBERED_CONDITIONS, merges=merges
+        ),
+    )
     return config
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.clickhouse import answers, command
+from infra.embedded.grants import REMEMBERED_CONDITIONS
 from tests.infra.embedded.conftest import ClickHouse
 from tests.services.processes import Program, free_ports, until
 
@@ -34,6 +35,11 @@ def own(tmp_path: Path) -> Iterator[ClickHouse]:
 def restart(clickhouse: ClickHouse) -> None:
     clickhouse.program.start()
     clickhouse.program.await_ready(lambda: answers(clickhouse.port), within_s=20)
+
+
+def test_what_is_remembered_of_conditions_has_an_end(clickhouse: ClickHouse) -> None:
+    bytes_ = clickhouse.run("SELECT value FROM system.server_settings WHERE name = 'query_condition_cache_size'")
+    assert int(bytes_) == REMEMBERED_CONDITIONS
 
 
 def test_a_restart_keeps_the_data_and_the_port(own: ClickHouse) -> None:
