@@ -11,6 +11,7 @@ from infra.failpoints import hit
 from infra.settings import Fold, Settings
 from models.online import OnlineModel
 from models.onnx import OnnxModel
+from models.warm_start import warmed
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.labels import LabelRule
 from processors.roster import Load, no_models
@@ -92,7 +93,10 @@ class ShardMaker:
         if snapshot:
             hit("fold.before_restore")
             learner = OnlineModel.restore(decode_snapshot(snapshot).learner, FEATURE_NAMES)
-        shard = Shard(partition, learner, self.onnx, rules=self.fold_rules, sessions=self.calendars, load=self.load)
+        shard = Shard(
+            partition, learner, self.onnx, rules=self.fold_rules, sessions=self.calendars, load=self.load,
+            warm=lambda change: warmed(change, FEATURE_NAMES, FEATURES_ID),
+        )  # fmt: skip
         if snapshot:
             shard.restore(snapshot)
         return shard

@@ -12,6 +12,7 @@ from processors.scores import ONLINE
 from schemas.control import MODELS, ModelChange, body_of
 from schemas.errors import ModelError
 from schemas.events import Control
+from schemas.topics import EVENTS
 from streams.ports import Clock
 
 WITHIN_S: Final = 20.0
@@ -20,9 +21,16 @@ NEEDS_MODEL: Final = frozenset({"promote", "challenge"})
 
 def write_change(kafka: Kafka, change: ModelChange, clock: Clock) -> int:
     """Say it on every partition; the event's time, which tells it from others. `DeliveryError` where it was not taken."""
+    return write_changes(kafka, dict.fromkeys(range(kafka.partitions), change), clock)
+
+
+def write_changes(kafka: Kafka, changes: Mapping[int, ModelChange], clock: Clock) -> int:
+    """The same, with a change for each partition."""
     now = clock.now_ns()
     writer = KafkaWriter(kafka)
-    writer.write([Control(topic=MODELS, id=change.model, ts_event=now, ts_ingest=now, body=body_of(change))])
+    for partition, change in changes.items():
+        event = Control(topic=MODELS, id=change.model, ts_event=now, ts_ingest=now, body=body_of(change))
+        writer.send(EVENTS, partition, [("", EVENTS.encode(event))])
     writer.flush()
     return now
 
