@@ -62,7 +62,7 @@ class OnnxModel:
         holds no external data, runs on the very provider asked for, and gives the canary rows their scores.
         """
         manifest = manifests.load(path)
-        _check_features(manifest, expected_features, expected_features_id)
+        check_features(manifest, expected_features, expected_features_id)
         content = manifests.load_content(path, manifest, max_bytes)
         if EXTERNAL in content:
             raise ModelError(f"{path.parent / manifest.file} keeps tensors in other files; save it as one file")
@@ -129,7 +129,8 @@ def _session(content: bytes, provider: Provider, model: str) -> Any:
     return session
 
 
-def _check_features(manifest: Manifest, names: tuple[str, ...] | None, features_id: str | None) -> None:
+def check_features(manifest: Manifest, names: tuple[str, ...] | None, features_id: str | None) -> None:
+    """`ModelError` where the model takes other features than these."""
     if features_id is not None and manifest.features_id != features_id:
         raise ModelError(
             f"model {manifest.id} was built on features {manifest.features_id}, but the stream carries {features_id}"

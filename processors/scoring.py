@@ -21,7 +21,7 @@ from processors.scores import (
     no_warm_start,
     seen_by_clients,
 )
-from schemas.control import ModelChange
+from schemas.control import REMOTE, ModelChange
 from schemas.errors import ModelError
 
 NO_PROBABILITY: Final = "a score that is no probability"
@@ -161,7 +161,7 @@ class Scoring:
             scores = self._named(name).score(matrix[start:stop])
             valid = (scores >= 0.0) & (scores <= 1.0)
             by_model[start:stop, column] = np.where(valid, scores, np.nan)
-            if not valid.all():
+            if not valid.all() and not name.startswith(REMOTE):  # a server's silence is on no log
                 wrong.setdefault(start + int(np.argmin(valid)), []).append(name)
         first = min(wrong, default=stop - 1)
         by_model[first + 1 : stop, 1:] = np.nan

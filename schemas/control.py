@@ -12,6 +12,10 @@ MAX_STATE_BYTES: Final = 24_576
 """Of a warm start: it travels in a record of the log."""
 
 
+REMOTE: Final = "triton."
+"""Ids of models that a server scores begin so, before the id of the same model in a file: they may only challenge."""
+
+
 class ModelChange(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """From this record on another model serves, or scores beside it, or does no longer.
 
@@ -23,7 +27,7 @@ class ModelChange(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
 
     action: Literal["promote", "challenge", "retire", "quarantine", "rollback", "warm"]
     model: ModelId
-    """Id of an ONNX model, or `online`; of a warm start `warm-HASH`, by its state."""
+    """Id of an ONNX model, `triton.` before it where a server scores it, or `online`; of a warm start `warm-HASH`."""
     by: Annotated[str, Meta(max_length=128)] = ""
     why: Annotated[str, Meta(max_length=1_000)] = ""
     state: Annotated[bytes, Meta(max_length=MAX_STATE_BYTES)] = b""
