@@ -10,7 +10,7 @@ import numpy as np
 from infra.failpoints import hit
 from infra.settings import Fold, Settings
 from models.online import OnlineModel
-from models.onnx import OnnxModel
+from models.onnx import OnnxModel, check_provider
 from models.warm_start import warmed
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.labels import LabelRule
@@ -108,7 +108,8 @@ def model_path(settings: Settings) -> Path:
 
 
 def load_model(settings: Settings) -> OnnxModel | None:
-    """The ONNX model; None where none was trained yet. `ModelError` where it must not be used."""
+    """The ONNX model; None where none was trained yet. `ModelError` where it, or the provider asked for, must not be used."""
+    check_provider(settings.models.provider, "TICKWIRE_MODELS__PROVIDER")
     path = model_path(settings)
     if not path.exists():
         return None

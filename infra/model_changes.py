@@ -9,6 +9,7 @@ from infra.kafka_writer import KafkaWriter
 from infra.model_shelf import model_of
 from infra.settings import Kafka, Settings
 from infra.triton_shadow import connected
+from processors.roster import ONLY_CHALLENGES
 from processors.scores import ONLINE
 from schemas.control import MODELS, REMOTE, ModelChange, body_of
 from schemas.errors import ModelError
@@ -38,20 +39,22 @@ def write_changes(kafka: Kafka, changes: Mapping[int, ModelChange], clock: Clock
 
 def ask(settings: Settings, change: ModelChange) -> int:
     """The same, for a person: a model that could not score is refused here, before it is on the log."""
-    if change.action == "challenge" and change.model.startswith(REMOTE):
-        connected(settings, change.model).close()
-    elif change.action in NEEDS_MODEL and change.model != ONLINE and _missing(settings, change.model):
-        raise ModelError(
-            f"{change.model} is not among the models in {settings.data / 'models'}, or cannot be used; "
-            "`tickwire models` lists them, `tickwire models register` brings one"
-        )
+    if change.action in NEEDS_MODEL and change.model != ONLINE:
+        _check(settings, change)
     return write_change(settings.kafka, change, WallClock())
 
 
-def _missing(settings: Settings, model: str) -> bool:
+def _check(settings: Settings, change: ModelChange) -> None:
+    model = change.model
+    if model.startswith(REMOTE) and change.action == "promote":
+        raise ModelError(ONLY_CHALLENGES.format(model))
     if model.startswith(REMOTE):
-        raise ModelError(f"{model} is scored by a server, which clients cannot wait for; it may only challenge")
-    return model_of(settings, model, settings.models.provider) is None
+        connected(settings, model).close()
+    elif model_of(settings, model, settings.models.provider) is None:
+        raise ModelError(
+            f"{model} is not among the models in {settings.data / 'models'}, or cannot be used; "
+            "`tickwire models` lists them, `tickwire models register` brings one"
+        )
 
 
 def taken(

@@ -41,11 +41,11 @@ class TritonShadow:
     either; the fault is told with every batch, until the log's word takes the model out.
     """
 
-    def __init__(self, model: str, connect: Callable[[], Model], tell: Callable[[str, str], None]) -> None:
+    def __init__(self, model: str, connect: Callable[[], TritonModel], tell: Callable[[str, str], None]) -> None:
         self.id: Final = model
         self._tell: Final = tell
         self._fault = ""
-        self._server: Model | None = None
+        self._server: TritonModel | None = None
         self._meeting: Final = threading.Thread(target=self._meet, args=(connect,), name="triton", daemon=True)
         self._meeting.start()
 
@@ -60,15 +60,21 @@ class TritonShadow:
             else:
                 self._fault = "" if ((scores >= 0.0) & (scores <= 1.0)).all() else NO_PROBABILITY
         if self._fault:
+            self.close()
             self._tell(self.id, self._fault)
         return scores
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self._server is not None:
+            self._server.close()
 
     def met(self, within_s: float) -> bool:
         """Wait until the server was met; whether it may score."""
         self._meeting.join(within_s)
         return self._server is not None
 
-    def _meet(self, connect: Callable[[], Model]) -> None:
+    def _meet(self, connect: Callable[[], TritonModel]) -> None:
         fault = "the server could not be met; the log of this process says why"
         try:
             self._server, fault = connect(), ""
