@@ -41,7 +41,7 @@ def logistic(bias: float = 0.25) -> bytes:
     return made(nodes, w=np.full((WIDTH, 1), 0.001), b=np.array([bias]))
 
 
-def slow(rounds: int = 300_000) -> bytes:
+def slow(rounds: int) -> bytes:
     """P(up) = 0.5 of every row, after so many rounds of a loop."""
     body = helper.make_graph(
         [helper.make_node("Identity", ["going"], ["on"]), helper.make_node("Identity", ["held"], ["passed"])],
