@@ -9,7 +9,8 @@ from infra.calendars import calendar
 from infra.failpoints import hit
 from infra.settings import Fold, Settings
 from models.online import OnlineModel
-from models.onnx import OnnxModel
+from models.onnx import OnnxModel, check_provider
+from models.warm_start import warmed
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.labels import LabelRule
 from processors.roster import Load, no_models
@@ -75,7 +76,10 @@ class ShardMaker:
         if snapshot:
             hit("fold.before_restore")
             learner = OnlineModel.restore(decode_snapshot(snapshot).learner, FEATURE_NAMES)
-        shard = Shard(partition, learner, self.onnx, rules=self.fold_rules, sessions=self.calendars, load=self.load)
+        shard = Shard(
+            partition, learner, self.onnx, rules=self.fold_rules, sessions=self.calendars, load=self.load,
+            warm=lambda change: warmed(change, FEATURE_NAMES, FEATURES_ID),
+        )  # fmt: skip
         if snapshot:
             shard.restore(snapshot)
         return shard
@@ -87,7 +91,8 @@ def model_path(settings: Settings) -> Path:
 
 
 def load_model(settings: Settings) -> OnnxModel | None:
-    """The ONNX model; None where none was trained yet. `ModelError` where it must not be used."""
+    """The ONNX model; None where none was trained yet. `ModelError` where it, or the provider asked for, must not be used."""
+    check_provider(settings.models.provider, "TICKWIRE_MODELS__PROVIDER")
     path = model_path(settings)
     if not path.exists():
         return None

@@ -8,10 +8,13 @@ from infra.clock import WallClock
 from infra.kafka_writer import KafkaWriter
 from infra.model_shelf import model_of
 from infra.settings import Kafka, Settings
+from infra.triton_shadow import connected
+from processors.roster import ONLY_CHALLENGES
 from processors.scores import ONLINE
-from schemas.control import MODELS, ModelChange, body_of
+from schemas.control import MODELS, REMOTE, ModelChange, body_of
 from schemas.errors import ModelError
 from schemas.events import Control
+from schemas.topics import EVENTS
 from streams.ports import Clock
 
 WITHIN_S: Final = 20.0
@@ -20,21 +23,38 @@ NEEDS_MODEL: Final = frozenset({"promote", "challenge"})
 
 def write_change(kafka: Kafka, change: ModelChange, clock: Clock) -> int:
     """Say it on every partition; the event's time, which tells it from others. `DeliveryError` where it was not taken."""
+    return write_changes(kafka, dict.fromkeys(range(kafka.partitions), change), clock)
+
+
+def write_changes(kafka: Kafka, changes: Mapping[int, ModelChange], clock: Clock) -> int:
+    """The same, with a change for each partition."""
     now = clock.now_ns()
     writer = KafkaWriter(kafka)
-    writer.write([Control(topic=MODELS, id=change.model, ts_event=now, ts_ingest=now, body=body_of(change))])
+    for partition, change in changes.items():
+        event = Control(topic=MODELS, id=change.model, ts_event=now, ts_ingest=now, body=body_of(change))
+        writer.send(EVENTS, partition, [("", EVENTS.encode(event))])
     writer.flush()
     return now
 
 
 def ask(settings: Settings, change: ModelChange) -> int:
     """The same, for a person: a model that could not score is refused here, before it is on the log."""
-    if change.action in NEEDS_MODEL and change.model != ONLINE and model_of(settings, change.model) is None:
+    if change.action in NEEDS_MODEL and change.model != ONLINE:
+        _check(settings, change)
+    return write_change(settings.kafka, change, WallClock())
+
+
+def _check(settings: Settings, change: ModelChange) -> None:
+    model = change.model
+    if model.startswith(REMOTE) and change.action == "promote":
+        raise ModelError(ONLY_CHALLENGES.format(model))
+    if model.startswith(REMOTE):
+        connected(settings, model).close()
+    elif model_of(settings, model, settings.models.provider) is None:
         raise ModelError(
-            f"{change.model} is not among the models in {settings.data / 'models'}, or cannot be used; "
+            f"{model} is not among the models in {settings.data / 'models'}, or cannot be used; "
             "`tickwire models` lists them, `tickwire models register` brings one"
         )
-    return write_change(settings.kafka, change, WallClock())
 
 
 def taken(

@@ -20,9 +20,12 @@ def model_of(settings: Settings, model_id: str, provider: Provider = "cpu") -> O
             path = current
         if load_manifest(path).id != model_id:
             return None
-        return OnnxModel.load(
+        model = OnnxModel.load(
             path, provider=provider, expected_features=FEATURE_NAMES, expected_features_id=FEATURES_ID
         )
     except ModelError as error:
         structlog.get_logger().warning("model cannot be used", model=model_id, reason=str(error))
         return None
+    if model.provider != provider:
+        structlog.get_logger().warning("model runs elsewhere", model=model_id, asked=provider, provider=model.provider)
+    return model

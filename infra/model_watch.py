@@ -25,6 +25,10 @@ ROUNDS: Final = 3
 """So many rounds in a row are too slow, or under load, before something is done."""
 
 
+AGAIN: Final = 10
+"""Rounds after which a quarantine that is not in force yet is asked for again."""
+
+
 @dataclass
 class Spent:
     """Of one model since the last round."""
@@ -53,7 +57,8 @@ class _Timed:
 class ModelWatch:
     """Times models; `look`, called once a round, says what has to change.
 
-    A model that needs more than `settings.slowest_us` a row, round after round, is quarantined. While more than
+    A model that needs more than `settings.slowest_us` a row, round after round, is quarantined, and so is one whose server
+    is away or wrong. While more than
     `settings.shed_lag` records wait, round after round, the newest challenger is retired: clients come first.
     """
 
@@ -61,6 +66,8 @@ class ModelWatch:
     meter: Meter
     _spent: dict[str, Spent] = field(default_factory=dict)
     _slow: dict[str, int] = field(default_factory=dict)
+    _faults: dict[str, str] = field(default_factory=dict)
+    _asked: dict[str, int] = field(default_factory=dict)
     _loaded: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -74,6 +81,11 @@ class ModelWatch:
         with self._lock:
             spent = self._spent.setdefault(model, Spent())
             spent.seconds, spent.rows = spent.seconds + seconds, spent.rows + rows
+
+    def fault(self, model: str, why: str) -> None:
+        """A model that a server scores cannot go on; told as long as it is asked for scores."""
+        with self._lock:
+            self._faults[model] = why
 
     def run(
         self, over: threading.Event, lag: Callable[[], Mapping[int, int]], challengers: Callable[[], Sequence[str]],
@@ -91,13 +103,24 @@ class ModelWatch:
         """What this round asks for. lag: records that wait; challengers: ids, the newest last."""
         with self._lock:
             spent, self._spent = self._spent, {}
-        changes = [self._too_slow(model, each) for model, each in spent.items()]
+            faults, self._faults = self._faults, {}
+        changes = [self._faulty(model, why) for model, why in faults.items()]
+        changes += [self._too_slow(model, each) for model, each in spent.items() if model not in faults]
         self._loaded = self._loaded + 1 if lag > self.settings.shed_lag else 0
         if self._loaded >= ROUNDS and challengers:
             self._loaded = 0
             why = f"more than {self.settings.shed_lag:,} records wait; challengers are shed first"
             changes.append(ModelChange(action="retire", model=challengers[-1], by="score", why=why))
         return [change for change in changes if change is not None]
+
+    def _faulty(self, model: str, why: str) -> ModelChange | None:
+        """Asked for once, and again where it is still scoring a while later."""
+        waited = self._asked.get(model, AGAIN) + 1
+        self._asked[model] = waited if waited <= AGAIN else 0
+        if waited <= AGAIN:
+            return None
+        structlog.get_logger().warning("server scores no longer", model=model, reason=why)
+        return ModelChange(action="quarantine", model=model, by="score", why=why[:1_000])
 
     def _too_slow(self, model: str, spent: Spent) -> ModelChange | None:
         if spent.rows < FEWEST_ROWS:

@@ -20,7 +20,6 @@ from infra.composition import ShardMaker, calendars, load_model, rules, sessions
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import current_log, reader_of, spans
-from infra.model_shelf import model_of
 from infra.replay_names import checked_name, database_of
 from infra.replay_store import ReplayRecord, ReplayStore, digests, output_hash
 from infra.replay_topics import spoken_sinks
@@ -28,6 +27,7 @@ from infra.settings import Kafka, Settings
 from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
 from infra.trade_history import ClickHouseTradeHistory
+from infra.triton_shadow import replayed_model
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import InputError
 from schemas.tables import tables
@@ -137,7 +137,7 @@ class _Run:
         if options.topics:
             topics, latest, flush = spoken_sinks(self.settings, options.into, partitions, self.messages, self.telemetry)
         source = EventSource(self.log, WallClock(), stop, lambda: told(self.progress()), self.telemetry)
-        load = cache(lambda name: model_of(self.settings, name, self.settings.models.provider))
+        load = cache(lambda name: replayed_model(self.settings, name))
         make = ShardMaker(self.rules, sessions(self.settings.fold, calendars(self.settings)), self.onnx, load=load)
         sinks = Sinks(topics, latest, TableSink(partitions, self.buffer))
         flow = build(source, make, sinks, step_name(self.rules), self.telemetry, self.revise)

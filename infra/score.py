@@ -23,7 +23,6 @@ from infra.log_identity import LogIdentity, all_logs, reader_of, spans
 from infra.log_records import LogRecords, adopt
 from infra.log_watch import LogWatch
 from infra.model_changes import write_change
-from infra.model_shelf import model_of
 from infra.model_watch import ModelWatch
 from infra.recovery import naming_failures, request_path
 from infra.redis import LatestStore
@@ -33,6 +32,7 @@ from infra.stopping import Stop, ending
 from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
 from infra.trade_history import ClickHouseTradeHistory
+from infra.triton_shadow import live_model
 from infra.writers import Lease
 from infra.writing import writing
 from processors.features import FEATURE_NAMES, FEATURES_ID
@@ -178,7 +178,7 @@ class _Scoring:
         self.watch = ModelWatch(settings.models, telemetry)
         self.make = ShardMaker(
             self.fold_rules, sessions(settings.fold, calendars(settings)), self.watch.timed(self.onnx),
-            load=cache(lambda name: self.watch.timed(model_of(settings, name, settings.models.provider))),
+            load=cache(lambda name: self.watch.timed(live_model(settings, name, self.watch.fault))),
         )  # fmt: skip
         onnx_id = self.onnx.id if self.onnx else NO_MODEL
         kinds = [kind.name for kind in self.fold_rules.bars]

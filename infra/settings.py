@@ -128,6 +128,10 @@ class Models(Section):
     """Microseconds a row that a model may take; one that takes longer is quarantined."""
     shed_lag: int = Field(200_000, ge=1)
     """Records that may wait before challengers are retired, one after the other."""
+    triton_url: SecretStr = SecretStr("")
+    """`http://HOST:8000` of a Triton server: `tickwire models challenge triton.ID` lets it score in the shadow."""
+    triton_timeout: Duration = timedelta(milliseconds=500)
+    """How long the server may take for one answer of at most 1,024 rows."""
 
 
 class Nightly(Section):

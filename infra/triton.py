@@ -1,5 +1,7 @@
 """A model that a Triton Inference Server runs, or any server of the Open Inference Protocol: our own `/v2`, KServe, MLServer."""
 
+import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -16,8 +18,19 @@ from schemas.errors import BackendError, ModelError
 
 JSON_LENGTH: Final = "Inference-Header-Content-Length"
 ROWS_AT_ONCE: Final = 1_024
+MAX_ANSWER: Final = 1 << 20
+"""Bytes; the scores of so many rows are a few thousand."""
 KEPT_ALIVE_S: Final = 4.0
 """Less than uvicorn's five seconds: a connection that the server is about to close is not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said; `json_length`: how much of it is JSON, where bytes follow."""
+
+    status: int
+    json_length: str | None
+    content: bytes
 
 
 class TritonModel:
@@ -29,11 +42,11 @@ class TritonModel:
 
     name: Final = "triton"
 
-    def __init__(self, client: httpx2.Client, manifest: Manifest, path: str) -> None:
+    def __init__(self, client: httpx2.Client, manifest: Manifest, path: str, timeout_s: float) -> None:
         self.manifest: Final = manifest
         self.id: Final = manifest.id
         self.features: Final = manifest.features
-        self._client, self._path = client, path
+        self._client, self._path, self._timeout_s = client, path, timeout_s
         self._server: Final = f"{client.base_url.host}:{client.base_url.port or client.base_url.scheme}"
 
     @classmethod
@@ -50,9 +63,12 @@ class TritonModel:
         if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
             raise ModelError(f"expected a Triton server as http://HOST:PORT, got {url!r}")
         limits = httpx2.Limits(max_keepalive_connections=4, keepalive_expiry=KEPT_ALIVE_S)
-        client = httpx2.Client(base_url=url, timeout=timeout_s, limits=limits, trust_env=False)
+        client = httpx2.Client(
+            base_url=url, timeout=timeout_s, limits=limits, trust_env=False, headers={"Accept-Encoding": "identity"}
+        )
         path = f"/v2/models/{quote(model or manifest.name, safe='')}"
-        made = cls(client, manifest, f"{path}/versions/{quote(version, safe='')}" if version else path)
+        path = f"{path}/versions/{quote(version, safe='')}" if version else path
+        made = cls(client, manifest, path, timeout_s)
         try:
             made._check_signature()
             made._check_canary(apart)
@@ -104,19 +120,31 @@ class TritonModel:
             raise ModelError(f"{self.id}: expected {len(rows)} scores of {self._server}, got {len(scores)}")
         return scores
 
-    def _said(self, method: str, path: str, **more: Any) -> httpx2.Response:
+    def _said(self, method: str, path: str, **more: Any) -> Answer:
         """An answer with status 200."""
         try:
-            answer = self._client.request(method, path, **more)
+            with self._client.stream(method, path, **more) as answer:
+                said = Answer(answer.status_code, answer.headers.get(JSON_LENGTH), self._body(answer))
         except httpx2.RequestError as error:
             raise BackendError(
                 f"{self.id}: Triton at {self._server} does not answer {path} ({type(error).__name__}: {error}); "
                 "start it, correct its address, or take the model from the shadows"
             ) from error
-        if answer.status_code == httpx2.codes.OK:
-            return answer
-        told = f"{self.id}: {self._server} answered {path} with {answer.status_code}: {_complaint(answer)}"
-        raise BackendError(told) if answer.status_code >= 500 else ModelError(told)
+        if said.status == httpx2.codes.OK:
+            return said
+        told = f"{self.id}: {self._server} answered {path} with {said.status}: {_complaint(said)}"
+        raise BackendError(told) if said.status >= 500 else ModelError(told)
+
+    def _body(self, answer: httpx2.Response) -> bytes:
+        """All of it, within the time that one answer may take: a server that gives byte after byte is given up too."""
+        until, body = time.monotonic() + self._timeout_s, bytearray()
+        for part in answer.iter_raw():
+            body += part
+            if len(body) > MAX_ANSWER:
+                raise ModelError(f"{self.id}: {self._server} answers with more than {MAX_ANSWER} bytes")
+            if time.monotonic() > until:
+                raise BackendError(f"{self.id}: {self._server} is not done answering after {self._timeout_s:g} s")
+        return bytes(body)
 
     def _check_signature(self) -> None:
         width = len(self.features)
@@ -153,9 +181,9 @@ class TritonModel:
             )
 
 
-def _scores(answer: httpx2.Response) -> Column:
+def _scores(answer: Answer) -> Column:
     """`p_up` of an inference response, as float64 `[n]`; the last column where the model has two."""
-    start = int(answer.headers.get(JSON_LENGTH, len(answer.content)))
+    start = int(answer.json_length or len(answer.content))
     for output in msgspec.json.decode(answer.content[:start], type=InferenceResponse).outputs:
         size = output.parameters.binary_data_size if output.parameters is not None else None
         if output.name != OUTPUT:
@@ -171,8 +199,8 @@ def _scores(answer: httpx2.Response) -> Column:
     raise LookupError("it has others")
 
 
-def _complaint(answer: httpx2.Response) -> str:
+def _complaint(answer: Answer) -> str:
     try:
-        return str(answer.json()["error"])[:500]
+        return str(msgspec.json.decode(answer.content)["error"])[:500]
     except (LookupError, TypeError, ValueError):
-        return answer.text[:200]
+        return answer.content[:200].decode(errors="replace")

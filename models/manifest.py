@@ -178,7 +178,7 @@ def save(manifest: Manifest, content: bytes, directory: Path) -> Path:
 
 def load(path: Path) -> Manifest:
     """Read a manifest; ModelError where there is none, or where it is not one."""
-    manifest = _decode(path, _read(path, MAX_MANIFEST_BYTES))
+    manifest = _decode(path, read_bounded(path, MAX_MANIFEST_BYTES))
     if manifest.format != FORMAT:
         raise ModelError(
             f"{path}: manifest format {manifest.format}, this program reads {FORMAT}; train the model anew"
@@ -199,7 +199,7 @@ def load_content(path: Path, manifest: Manifest, max_bytes: int) -> bytes:
     file = path.parent / manifest.file
     if file.is_symlink():
         raise ModelError(f"{file} is a symbolic link; a model file must lie beside its manifest")
-    content = _read(file, max_bytes)
+    content = read_bounded(file, max_bytes)
     found = hashlib.sha256(content).hexdigest()
     if found != manifest.sha256:
         raise ModelError(
@@ -216,7 +216,8 @@ def _decode(path: Path, content: bytes) -> Manifest:
         raise ModelError(f"{path}: not a model manifest: {error}; train the model anew") from error
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a file; `ModelError` where it cannot be read or has more of them. No more than that are ever read."""
     try:
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)

@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numba import njit
 from numpy.typing import NDArray
 
@@ -135,14 +136,17 @@ class OnlineModel:
             raise ModelError(f"{self.id} holds a value that is not finite after step {self.steps}; start it anew")
 
 
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**48)]
+
+
 class _State(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     format: int
     id: str
     river: str
     features: tuple[str, ...]
-    steps: int
-    rows: int
-    iterations: int
+    steps: Count
+    rows: Count
+    iterations: Count
     intercept: float
     counts: bytes
     means: bytes
@@ -221,4 +225,6 @@ def _arrays(state: _State, width: int) -> tuple[NDArray[np.int64], Column, Colum
     means, variances, weights = (
         np.frombuffer(field, dtype="<f8").astype(np.float64) for field in (state.means, state.variances, state.weights)
     )
+    if (counts < 0).any() or not (variances >= 0.0).all():
+        raise ModelError(f"snapshot {state.id} holds a count or a variance below zero; replay the log")
     return counts, means, variances, weights

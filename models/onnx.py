@@ -29,6 +29,8 @@ REACH: Final = 1e30
 INPUT: Final = "features"
 OUTPUT: Final = "p_up"
 PROVIDERS: Final[dict[Provider, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+TREES: Final = b"TreeEnsemble"
+"""How the operators of tree ensembles are named."""
 EXTERNAL: Final = b"\x0a\x08location"
 """How protobuf writes the key that every tensor kept in another file must have."""
 
@@ -59,16 +61,21 @@ class OnnxModel:
         """The model whose manifest is at `path`, checked and warm.
 
         Raises ModelError unless the file is the one the manifest names (sha256), is made for the expected features,
-        holds no external data, runs on the very provider asked for, and gives the canary rows their scores.
+        holds no external data, runs on the very provider asked for (trees always on the CPU: ONNX Runtime has no other kernels
+        for them), and gives the canary rows their scores.
         """
         manifest = manifests.load(path)
-        _check_features(manifest, expected_features, expected_features_id)
+        check_features(manifest, expected_features, expected_features_id)
         content = manifests.load_content(path, manifest, max_bytes)
         if EXTERNAL in content:
             raise ModelError(f"{path.parent / manifest.file} keeps tensors in other files; save it as one file")
+        if TREES in content:
+            provider = "cpu"
         model = cls(manifest, _session(content, provider, manifest.id), provider)
         _check_signature(model)
         _check_canary(model)
+        if provider == "cuda":
+            _check_against_cpu(model, content)
         return model
 
     def score(self, features: Matrix) -> Column:
@@ -108,14 +115,19 @@ def open_session(content: bytes, provider: Provider = "cpu") -> Any:
     return onnxruntime.InferenceSession(content, options, providers=[cuda], enable_fallback=0)
 
 
-def _session(content: bytes, provider: Provider, model: str) -> Any:
-    wanted = PROVIDERS[provider]
+def check_provider(provider: Provider, asker: str) -> None:
+    """`ModelError`, naming the asker, where the installed ONNX Runtime has not this provider."""
     installed = onnxruntime.get_available_providers()
-    if wanted not in installed:
+    if PROVIDERS[provider] not in installed:
         raise ModelError(
-            f"{model}: provider {provider!r} was asked for, but the installed ONNX Runtime has only "
+            f"{asker}: provider {provider!r} was asked for, but the installed ONNX Runtime has only "
             f"{', '.join(installed)}; install tickwire[gpu] in place of tickwire[cpu], or ask for provider 'cpu'"
         )
+
+
+def _session(content: bytes, provider: Provider, model: str) -> Any:
+    check_provider(provider, model)
+    wanted = PROVIDERS[provider]
     try:
         session = open_session(content, provider)
     except Exception as error:  # ONNX Runtime's own exceptions share no other base
@@ -129,7 +141,8 @@ def _session(content: bytes, provider: Provider, model: str) -> Any:
     return session
 
 
-def _check_features(manifest: Manifest, names: tuple[str, ...] | None, features_id: str | None) -> None:
+def check_features(manifest: Manifest, names: tuple[str, ...] | None, features_id: str | None) -> None:
+    """`ModelError` where the model takes other features than these."""
     if features_id is not None and manifest.features_id != features_id:
         raise ModelError(
             f"model {manifest.id} was built on features {manifest.features_id}, but the stream carries {features_id}"
@@ -178,6 +191,19 @@ def _check_canary(model: OnnxModel) -> None:
     apart = float(np.abs(together - np.tile(alone, 8)).max())
     if apart > (0.0 if model.provider == "cpu" else TOLERANCE):
         raise ModelError(f"{model.id}: a row's score changes by {apart:.3g} with its batch; score each row by itself")
+
+
+def _check_against_cpu(model: OnnxModel, content: bytes) -> None:
+    """The canary rows score the same here on CUDA and on the CPU, to `TOLERANCE`."""
+    rows = model.manifest.canary.rows()
+    here, on_cpu = model.score(rows), run(open_session(content), rows)
+    apart = np.abs(here - on_cpu)
+    if not (apart <= TOLERANCE).all():
+        row = int(np.argmax(~(apart <= TOLERANCE)))
+        raise ModelError(
+            f"{model.id}: canary row {row} scores {here[row]:.7f} on CUDA and {on_cpu[row]:.7f} on the CPU, "
+            f"{TOLERANCE:g} apart is allowed: check the NVIDIA driver, CUDA and cuDNN, or ask for provider 'cpu'"
+        )
 
 
 @njit(cache=True)

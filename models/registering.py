@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import load_from_string
 
 from models import manifest as manifests
-from models.manifest import About, Canary
+from models.manifest import About, Canary, read_bounded
 from models.model import Column, Matrix
 from models.onnx import EXTERNAL, INPUT, MAX_BYTES, OUTPUT, OnnxModel, open_session, run
 from models.training import TrainedModel, canary_rows
@@ -56,12 +56,7 @@ def registered(
 
 def register_file(path: Path, about: About, directory: Path, *, rows: Matrix | None = None) -> Path:
     """Register the ONNX file at `path` into `directory`; the manifest's path. Raises ModelError, and writes nothing then."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    return registered(content, about, rows=rows).save(directory)
+    return registered(read_bounded(path, MAX_BYTES), about, rows=rows).save(directory)
 
 
 def _check_size(content: bytes, about: About, max_bytes: int) -> None:

@@ -7,10 +7,11 @@ from typing import Final, TypeAlias
 import msgspec
 
 from processors.scores import CHALLENGERS, NO_MODEL, ONLINE, LineUp, Model
-from schemas.control import ModelChange
+from schemas.control import REMOTE, ModelChange
 
 KEPT: Final = 16
 """So many changes of the serving model can be taken back."""
+ONLY_CHALLENGES: Final = "{} is scored by a server, which clients cannot wait for; it may only challenge"
 Load: TypeAlias = Callable[[str], Model | None]
 """A model by its id; None where it cannot be used."""
 
@@ -56,6 +57,8 @@ def turned(roster: Roster, change: ModelChange, load: Load, given: str) -> Turn:
     if change.action in ("promote", "challenge"):
         if model in roster.out:
             return Turn(change, roster, f"{model} is quarantined")
+        if change.action == "promote" and model.startswith(REMOTE):
+            return Turn(change, roster, ONLY_CHALLENGES.format(model))
         if model not in (ONLINE, given) and load(model) is None:
             return Turn(change, roster, f"{model} is not among the models here, or cannot be used")
     if change.action == "promote":

@@ -1,13 +1,15 @@
 """What models are to the fold, and the scores that they gave."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from msgspec import Struct
 
 from processors.batch import Column, Integers, Matrix
+from schemas.control import ModelChange
+from schemas.errors import ModelError
 
 ONLINE: Final = "online"
 NO_MODEL: Final = "none"
@@ -44,6 +46,15 @@ class Learner(Model, Protocol):
 
     def snapshot(self) -> bytes:
         """Everything learnt."""
+
+
+Warm: TypeAlias = Callable[[ModelChange], Learner]
+"""The learner that a warm start brings; `ModelError`, which says why, where it does not fit."""
+
+
+def no_warm_start(_: ModelChange) -> Learner:
+    """Nothing but the learner that the fold was given."""
+    raise ModelError("no warm start is taken here")
 
 
 class LineUp(Struct, frozen=True, array_like=True):

@@ -1,6 +1,6 @@
 """Scores of a batch: learning between two of its rows where the count of matured labels says so, and models that change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,9 +9,19 @@ from numpy.typing import NDArray
 
 from processors.batch import Integers, Matrix
 from processors.labels import Matured
-from processors.roster import Load, Roster, line_up, no_models, quarantined, turned
-from processors.scores import NO_MODEL, SCORES, Learner, LineUp, Model, Scores, seen_by_clients
-from schemas.control import ModelChange
+from processors.roster import Load, Roster, Turn, line_up, no_models, quarantined, turned
+from processors.scores import (
+    NO_MODEL,
+    SCORES,
+    Learner,
+    LineUp,
+    Model,
+    Scores,
+    Warm,
+    no_warm_start,
+    seen_by_clients,
+)
+from schemas.control import REMOTE, ModelChange
 from schemas.errors import ModelError
 
 NO_PROBABILITY: Final = "a score that is no probability"
@@ -36,6 +46,16 @@ class Changed:
     line_up: LineUp
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What changes the learner before row `before` of the batch, by `event` of the stretch: a lesson, or a warm start."""
+
+    event: int
+    before: int
+    what: Matrix | ModelChange
+    """[step_size, features + 1]: features and label."""
+
+
 @dataclass(slots=True)
 class Scoring:
     """The models of one partition and the labels that wait for the next learning step."""
@@ -47,6 +67,7 @@ class Scoring:
     features: int
     step_size: int
     load: Load = no_models
+    warm: Warm = no_warm_start
     roster: Roster = field(init=False)
     line_ups: list[LineUp] = field(init=False)
     """Every one that there was, in order; parked predictions name theirs by number."""
@@ -85,7 +106,7 @@ class Scoring:
         rows = len(matrix)
         by_model, steps, told = np.full((rows, SCORES), np.nan), np.empty(rows, np.int64), np.zeros(rows, np.int64)
         p_up = np.full(rows, np.nan)
-        self._learn_and_score(matrix, matured, by_model, steps)
+        unfit = self._learn_and_score(matrix, matured, asked, by_model, steps)
         changed: list[Changed] = []
         start = 0
         for edge in (*asked, None):
@@ -93,19 +114,37 @@ class Scoring:
             while start < stop:
                 start = self._score_until(matrix, by_model, p_up, told, start, stop, events, changed)
             if edge is not None:
-                turn = turned(self.roster, edge.change, self._get, self.given)
+                turn = self._turn(edge, unfit)
                 self.roster = turn.roster
                 changed.append(Changed(edge.event, turn.change, turn.refused, line_up(self.roster, self.given)))
         return Scores(by_model, p_up, steps, told, self.line_ups), changed
 
-    def _learn_and_score(self, matrix: Matrix, matured: Matured, by_model: Matrix, steps: Integers) -> None:
-        """Labels that matured before row i are learnt before row i."""
-        start = 0
-        for before, lesson in self._lessons(matured):
-            self._score_online(matrix, by_model, steps, start, before)
-            self.learner.learn(np.ascontiguousarray(lesson[:, :-1]), np.ascontiguousarray(lesson[:, -1]))
-            start = before
+    def _turn(self, asked: Asked, unfit: Mapping[int, str]) -> Turn:
+        if asked.change.action == "warm":
+            return Turn(asked.change, self.roster, unfit.get(asked.event, ""))
+        return turned(self.roster, asked.change, self._get, self.given)
+
+    def _learn_and_score(
+        self, matrix: Matrix, matured: Matured, asked: Sequence[Asked], by_model: Matrix, steps: Integers
+    ) -> Mapping[int, str]:
+        """Labels that matured before row i are learnt before row i; a warm start is in force from its row on.
+
+        Returns why warm starts were refused, by their event.
+        """
+        start, unfit = 0, dict[int, str]()
+        warm = [Step(each.event, each.before, each.change) for each in asked if each.change.action == "warm"]
+        for step in sorted([*self._lessons(matured), *warm], key=lambda step: step.event):
+            self._score_online(matrix, by_model, steps, start, step.before)
+            if isinstance(step.what, ModelChange):
+                try:
+                    self.learner = self.warm(step.what)
+                except ModelError as error:
+                    unfit[step.event] = str(error)
+            else:
+                self.learner.learn(np.ascontiguousarray(step.what[:, :-1]), np.ascontiguousarray(step.what[:, -1]))
+            start = step.before
         self._score_online(matrix, by_model, steps, start, len(matrix))
+        return unfit
 
     def _score_until(
         self, matrix: Matrix, by_model: Matrix, p_up: NDArray[Any], told: Integers, start: int, stop: int,
@@ -122,7 +161,7 @@ class Scoring:
             scores = self._named(name).score(matrix[start:stop])
             valid = (scores >= 0.0) & (scores <= 1.0)
             by_model[start:stop, column] = np.where(valid, scores, np.nan)
-            if not valid.all():
+            if not valid.all() and not name.startswith(REMOTE):  # a server's silence is on no log
                 wrong.setdefault(start + int(np.argmin(valid)), []).append(name)
         first = min(wrong, default=stop - 1)
         by_model[first + 1 : stop, 1:] = np.nan
@@ -150,8 +189,8 @@ class Scoring:
             self._loaded[name] = found
         return self._loaded.get(name)
 
-    def _lessons(self, matured: Matured) -> list[tuple[int, Matrix]]:
-        """(rows before it, step_size labels) of every learning step; what is left over waits.
+    def _lessons(self, matured: Matured) -> list[Step]:
+        """Every learning step of step_size labels; what is left over waits.
 
         Unchanged prices and void labels teach nothing.
         """
@@ -164,7 +203,8 @@ class Scoring:
         lessons = []
         for step in range(steps):
             last = taught[(step + 1) * self.step_size - waited - 1]
-            lessons.append((int(matured.before[last]), labels[step * self.step_size : (step + 1) * self.step_size]))
+            lesson = labels[step * self.step_size : (step + 1) * self.step_size]
+            lessons.append(Step(int(matured.event[last]), int(matured.before[last]), lesson))
         self.waiting[: len(rest)] = rest
         self.waiting[len(rest) :] = 0.0  # what is remembered must not depend on where the log was cut
         self.count[0] = len(rest)

@@ -22,7 +22,7 @@ from processors.labels import LabelRule, Labels, Matured, merged
 from processors.ledger import REJECTED, Ledger, LedgerLine
 from processors.market import MarketState, as_of
 from processors.roster import Load, no_models
-from processors.scores import Learner, Model, Scores
+from processors.scores import Learner, Model, Scores, Warm, no_warm_start
 from processors.scoring import Asked, Changed, Scoring
 from processors.sessions import Sessions
 from processors.snapshot import Remembered, copy_rows, decode_snapshot, encode_snapshot
@@ -90,19 +90,24 @@ class Shard:
     def __init__(
         self, partition: int, learner: Learner, onnx: Model | None, *, rules: FoldRules | None = None,
         sessions: Sessions | None = None, features: Mapping[str, Indicator] = FEATURES, load: Load = no_models,
+        warm: Warm = no_warm_start,
     ) -> None:  # fmt: skip
         self.partition = partition
         self.rules = rules or FoldRules()
         self.sessions = sessions or Sessions()
         self.symbols = SymbolTable(self.rules.max_symbols)
-        self.learner = learner
-        self.scoring = Scoring(learner, onnx, self.rules.champion, len(features), self.rules.learn_every, load)
+        self.scoring = Scoring(learner, onnx, self.rules.champion, len(features), self.rules.learn_every, load, warm)
         self.ledger = Ledger.start()
         self._catalogue = features
         self._engine = FeatureEngine(features)
         self._per_symbol = self._started(self._engine.capacity)
         self._feeds = FeedTimes.start(16)
         self._broker_ms = np.zeros(1, np.int64)
+
+    @property
+    def learner(self) -> Learner:
+        """The online model as it is now."""
+        return self.scoring.learner
 
     def _started(self, symbols: int) -> "_PerSymbol":
         return _PerSymbol(

@@ -22,6 +22,8 @@ ASKED_FOR: Final = frozenset(["log_id", "src_partition"])
 """Columns that the rows were chosen by: those found have no other value."""
 Stored: TypeAlias = Column | Sequence[Any]
 """A column as it was read."""
+MAY_LACK: Final = "*"
+"""Among `Masks`: the expected rows [n] that may be there or not."""
 Masks: TypeAlias = Mapping[str, NDArray[np.bool_]]
 """Column to the expected rows [n] whose value there cannot be known."""
 
@@ -74,6 +76,8 @@ def compare(
     partner = order[at]
     known = ours[partner] == theirs
     missing = ~np.isin(ours, theirs)
+    if unknown is not None and MAY_LACK in unknown:
+        missing &= ~unknown[MAY_LACK]
     offsets, stored_at = np.asarray(expected["src_offset"], np.int64), np.asarray(found["src_offset"], np.int64)
     _, first = np.unique(theirs, return_index=True)
     again = np.ones(len(theirs), np.bool_)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from processors.batch import Column, Matrix
 from processors.scores import NO_MODEL, Model
+from schemas.control import REMOTE
 from streams.columns import Block
-from streams.comparison import Masks
+from streams.comparison import MAY_LACK, Masks
 
 OF_ONLINE: Final = ("online", "online_steps")
 
@@ -104,7 +105,12 @@ class ModelRuns:
     @property
     def why(self) -> str:
         """Why something cannot be compared, of all runs."""
-        gone = [f"model {name} is not in the models directory" for name in self._gone()]
+        gone = [
+            f"model {name} was scored by a server"
+            if name.startswith(REMOTE)
+            else f"model {name} is not in the models directory"
+            for name in self._gone()
+        ]
         return "; ".join(dict.fromkeys([*(each.why for each in self.all if each.why), *gone]))
 
     def _gone(self) -> list[str]:
@@ -153,7 +159,10 @@ def _masks_of_named(
         return {}
     models = block["model_id"]
     assert isinstance(models, tuple)
-    return {column: foreign | np.array([word in gone for word in models[1]])[models[0]]}
+    masks = {column: foreign | np.array([word in gone for word in models[1]])[models[0]]}
+    if table == "outcome_scores":  # what a server did not answer has no row
+        masks[MAY_LACK] = np.array([word in gone and word.startswith(REMOTE) for word in models[1]])[models[0]]
+    return masks
 
 
 def _same(one: Run, other: Run) -> bool:

@@ -63,7 +63,10 @@ def nightly(  # noqa: PLR0913, PLR0917 - one argument an option
         bool, typer.Option("--train/--no-train", help="Train on the matrix once its checks have passed.")
     ] = True,
     warm_start: Annotated[
-        bool, typer.Option("--warm-start", help="Let the online model learn along and keep its state.")
+        bool,
+        typer.Option(
+            "--warm-start", help="Let the online model learn along; `tickwire models warm` puts it into force."
+        ),
     ] = False,
     processes: Annotated[int, typer.Option(help="Partitions folded at a time.", min=1)] = 1,
     into: Annotated[Path | None, typer.Option(help="Directory of the matrix.")] = None,

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,10 +12,12 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from infra.clickhouse import connect
+from infra.clock import WallClock
 from infra.instance import attached
-from infra.model_changes import ask, taken
+from infra.model_changes import ask, taken, write_changes
 from infra.scoreboard import ALL, Line, Wanted, scoreboard, told
 from infra.settings import Settings
+from infra.warm_start import warm_changes
 from schemas.control import ModelChange
 from schemas.errors import ModelError
 
@@ -28,10 +31,23 @@ def change(settings: Settings, action: str, model: str, by: str, why: str, *, as
         asked = msgspec.convert({"action": action, "model": model, "by": by, "why": why}, ModelChange)
     except msgspec.ValidationError as error:
         raise ModelError(f"not a change of the models: {error}") from error
-    at = ask(settings, asked)
+    return _awaited(settings, ask(settings, asked), settings.kafka.partitions, (action, model), as_json=as_json)
+
+
+def warm(settings: Settings, directory: Path, by: str, why: str, *, as_json: bool) -> int:
+    """Let the online model of every partition go on from the state of a night. 0, 1 and 2 as of `change`."""
+    settings = attached(settings)
+    changes = warm_changes(directory, settings.kafka.partitions, by=by, why=why)
+    at = write_changes(settings.kafka, changes, WallClock())
+    return _awaited(settings, at, len(changes), ("warm", str(directory)), as_json=as_json)
+
+
+def _awaited(settings: Settings, at_ns: int, partitions: int, told: tuple[str, str], *, as_json: bool) -> int:
+    """Wait until the change of this time is in force in so many partitions, and print where its fence is."""
+    action, model = told
     database = connect(settings.clickhouse.url.get_secret_value(), timeout_s=30)
     try:
-        found = taken(database, settings.clickhouse.database, at, settings.kafka.partitions, time.sleep)
+        found = taken(database, settings.clickhouse.database, at_ns, partitions, time.sleep)
     finally:
         database.close()
     refused = {partition: why for partition, (_, why) in found.items() if why}
@@ -42,9 +58,9 @@ def change(settings: Settings, action: str, model: str, by: str, why: str, *, as
         print(f"{action} {model}: refused: {next(iter(refused.values()))}", file=sys.stderr)
     elif found:
         print(f"{action} {model}: in force behind " + ", ".join(f"{p}:{offset}" for p, offset in fence.items()))
-    if len(found) < settings.kafka.partitions and not as_json:
+    if len(found) < partitions and not as_json:
         print("it is on the log, but not all partitions are scored now; it is in force as soon as they are")
-    return 1 if refused else 2 if len(found) < settings.kafka.partitions else 0
+    return 1 if refused else 2 if len(found) < partitions else 0
 
 
 def show_scoreboard(

@@ -14,7 +14,7 @@ from infra.model_places import opened
 from infra.model_stock import Line, stock
 from infra.model_vetting import described
 from infra.settings import Settings
-from models.manifest import About, Label, TrainedOn
+from models.manifest import About, Label, TrainedOn, read_bounded
 from models.onnx import MAX_BYTES
 from models.registry import RegistryUnavailable, Run
 from processors.features import FEATURE_NAMES, FEATURES_ID
@@ -51,7 +51,9 @@ def _loss(line: Line) -> str:
 
 def registered(settings: Settings, file: Path, name: str, *, as_json: bool) -> None:
     """Take an ONNX file into the cache and the registry; the cache keeps it where the registry does not answer."""
-    content = _content(file)
+    if file.suffix != SUFFIX:
+        raise ModelError(f"{file}: expected an .onnx file; nothing else is opened, least of all a pickle")
+    content = read_bounded(file, MAX_BYTES)
     about = About(
         name=name, features=FEATURE_NAMES, features_id=FEATURES_ID, created_by=f"registered from {file.name}",
         trained_on=TrainedOn(log_id="", spans=()), label=Label(horizon_s=settings.fold.horizon.total_seconds()),
@@ -67,19 +69,6 @@ def registered(settings: Settings, file: Path, name: str, *, as_json: bool) -> N
         ) from error
     told = {"id": manifest.id, "version": version, "path": str(path)}
     print(json.dumps(told) if as_json else f"{manifest.id} is version {version} of the registry, and at {path}")
-
-
-def _content(file: Path) -> bytes:
-    if file.suffix != SUFFIX:
-        raise ModelError(f"{file}: expected an .onnx file; nothing else is opened, least of all a pickle")
-    try:
-        with file.open("rb") as opened_file:
-            content = opened_file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
-    if len(content) > MAX_BYTES:
-        raise ModelError(f"{file} is larger than the {MAX_BYTES} bytes that are allowed")
-    return content
 
 
 def pulled(settings: Settings, wanted: str, *, as_json: bool) -> int:

@@ -91,6 +91,20 @@ def quarantine(model: Model, by: By = "", why: Why = "", json: Json = False) -> 
     _change("quarantine", model, by, why, json)
 
 
+@app.command()
+def warm(
+    night: Annotated[Path, typer.Argument(help="Directory of a finished `tickwire nightly --warm-start`.")],
+    by: By = "",
+    why: Why = "",
+    json: Json = False,
+) -> None:
+    """Let the online model go on from what a night has learnt, in every partition, from the next record on."""
+    from infra.cli.model_changes import warm as warmed  # noqa: PLC0415
+    from infra.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(warmed(load(), night, by, why, as_json=json))
+
+
 def _change(action: str, model: str, by: str, why: str, as_json: bool) -> None:
     from infra.cli.model_changes import change  # noqa: PLC0415
     from infra.settings import load  # noqa: PLC0415

@@ -208,6 +208,11 @@ def test_a_snapshot_of_other_features_settings_or_river_is_refused() -> None:
         (2, "0.22.0", "River 0.22.0"),
         (0, 7, "format 7"),
         (8, b"12345678", "1 values where 32"),
+        (8, (-np.ones(len(NAMES), np.int64)).tobytes(), "a count or a variance below zero"),
+        (10, (-np.ones(len(NAMES))).tobytes(), "a count or a variance below zero"),
+        (10, np.full(len(NAMES), np.nan).tobytes(), "a count or a variance below zero"),
+        (4, 2**63, "not of format 1"),
+        (4, -1, "not of format 1"),
     ):
         state = msgspec.msgpack.decode(snapshot[DIGEST:])
         state[field] = value

@@ -5,12 +5,10 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper
 
@@ -114,54 +112,6 @@ def test_an_empty_batch_has_no_scores(network: OnnxModel) -> None:
 def test_rows_of_another_width_are_refused(network: OnnxModel) -> None:
     with pytest.raises(ModelError, match=r"rows of 32 features, got shape \(4, 31\)"):
         network.score(np.zeros((4, 31)))
-
-
-def test_cuda_is_refused_at_start_where_the_runtime_cannot_have_it(tmp_path: Path) -> None:
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        assert OnnxModel.load(saved(tmp_path, logistic()), provider="cuda").provider == "cuda"
-        return
-    with pytest.raises(ModelError, match=r"provider 'cuda' was asked for, but .* has only .*CPUExecutionProvider"):
-        OnnxModel.load(saved(tmp_path, logistic()), provider="cuda")
-
-
-def test_cuda_is_refused_when_onnx_runtime_itself_would_put_nodes_on_the_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        return  # proven by the canary of the test above
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    path = saved(tmp_path, logistic())
-    with (
-        pytest.warns(UserWarning, match="not in available provider names"),
-        pytest.raises(
-            ModelError, match=r"refuses it on provider 'cuda': .*fallback to CPU EP has been explicitly disabled"
-        ),
-    ):
-        OnnxModel.load(path, provider="cuda")
-
-
-class CpuAfterAll:
-    """What ONNX Runtime hands out for CUDA when the driver is missing: a session that runs on the CPU."""
-
-    def get_providers(self) -> list[str]:
-        return ["CPUExecutionProvider"]
-
-
-def test_cuda_is_refused_when_the_session_silently_got_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-
-    def session(content: bytes, options: Any, providers: list[Any], enable_fallback: int) -> CpuAfterAll:
-        asked.extend([providers[0][0], len(providers), enable_fallback, options.get_session_config_entry(key)])
-        return CpuAfterAll()
-
-    key = "session.disable_cpu_ep_fallback"
-    monkeypatch.setattr(
-        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    )
-    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    with pytest.raises(ModelError, match="but the session got CPUExecutionProvider"):
-        OnnxModel.load(saved(tmp_path, logistic()), provider="cuda")
-    assert asked == ["CUDAExecutionProvider", 1, 0, "1"]
 
 
 def test_a_model_for_other_features_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from processors.features import FEATURE_NAMES, FEATURES_ID
-from processors.scores import NO_MODEL, Model
+from processors.scores import NO_MODEL, Learner, Model
 from processors.shard import FoldRules, Shard
 from schemas.control import ModelChange, body_of
 from schemas.errors import InputError
@@ -44,8 +44,13 @@ def named(model: str) -> Model | None:
     return ConstantModel(0.4, model) if model == "m9" else None
 
 
+def warmed(change: ModelChange) -> Learner:
+    """What a warm start of the log brings."""
+    return CountingLearner.restored(change.state)
+
+
 def make(partition: int) -> Shard:
-    return Shard(partition, CountingLearner(), None, rules=RULES, load=named)
+    return Shard(partition, CountingLearner(), None, rules=RULES, load=named, warm=warmed)
 
 
 @dataclass
@@ -68,8 +73,8 @@ def log_of(events: int = 1_300, *, seed: int = 1, per_poll: int = 97) -> ListLog
     records: list[bytes | None] = [EVENTS.encode(event) for event in market(events, seed=seed)]
     records[100:100] = [b"{", None]
     at = START + events * 20_000_000
-    for place, action in ((400, "challenge"), (800, "retire")):
-        change = ModelChange(action=action, model="m9")  # type: ignore[arg-type]
+    for place, action in ((400, "challenge"), (600, "warm"), (800, "retire")):
+        change = ModelChange(action=action, model="m9", state=b"0.75 40" if action == "warm" else b"")  # type: ignore[arg-type]
         told = Control(topic="models", id="m9", ts_event=at, ts_ingest=at, body=body_of(change))
         records.insert(place, EVENTS.encode(told))
     return FastLog({0: records}, per_poll=per_poll, log_id=LOG)
