@@ -141,6 +141,23 @@ class Nightly(Section):
     """How long after the close records still count."""
 
 
+class Drift(Section):
+    """Watching the model that serves, and what follows from it."""
+
+    watch: bool = True
+    """Whether `tickwire up` watches."""
+    window: Duration = Field(timedelta(minutes=15), ge=timedelta(minutes=1))
+    """Of event time, of references that are made from now on; one needs 12 of them."""
+    false_alarms_per_day: float = Field(0.05, gt=0, lt=1)
+    """Probability of any alarm on a day on which nothing drifts, whatever the window."""
+    retrain: bool = True
+    """Whether drift has a challenger trained."""
+    train_on: Duration = timedelta(hours=2)
+    """Of the log, from where the drift was noticed: so long a training waits, and on nothing older is trained."""
+    promotion: Literal["person", "verdict"] = "person"
+    """Who makes a challenger that has won the champion."""
+
+
 class Registry(Section):
     """MLflow, for the batch side alone. Without `url` a SQLite file beside the models."""
 
@@ -194,6 +211,7 @@ class Settings(Section):
     audit: Audit = Audit()
     models: Models = Models()
     nightly: Nightly = Nightly()
+    drift: Drift = Drift()
     registry: Registry = Registry()
     api: Api = Api()
     source: Source = Source()

@@ -139,6 +139,8 @@ class _Start:
             self.supervisor.start(self._process("schedule"))
         self._await_rebuild()
         self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
+        if self.settings.drift.watch:  # behind everything that a person waits for
+            self.supervisor.start(self._process("watch-drift"))
 
     def _await_rebuild(self) -> None:
         """Folding a long log again takes its time; it is over when its request is gone, or scoring was given up."""
