@@ -35,7 +35,7 @@ from models.manifest import manifest_name
 from models.retraining import Standing
 from processors.scores import ONLINE
 from schemas.drift import DriftEvent
-from schemas.errors import RecoveryError
+from schemas.errors import ModelError, RecoveryError
 from schemas.topics import DRIFT
 from streams.drift_watch import DriftWatch, FeatureRows, Watched, WatchRules, read_on
 
@@ -154,7 +154,7 @@ class DriftProcess:
             return None
         content = self.path.read_bytes()
         if hashlib.sha256(content[32:]).digest() != content[:32]:
-            raise RecoveryError(self.path, "bytes that do not fit their checksum", "start with `--anew`")
+            raise RecoveryError(self.path, "bytes that do not fit their checksum", "remove it")
         return msgspec.msgpack.decode(content[32:], type=Saved)
 
     def close(self) -> None:
@@ -183,10 +183,7 @@ class Following:
         ordered: tuple[int, ...] = ()
         features = ClickHouseFeatureRows(self.database, self.settings.clickhouse.database)
         while (watched := self._awaited()) is not None:
-            process = DriftProcess(
-                self.settings, watched, features, KafkaWriter(self.settings.kafka), self.live, self.actions, self.rules,
-                self.anew, ordered,
-            )  # fmt: skip
+            process = self._process(watched, features, ordered)
             self.anew = False
             self._say_once("watching", model=watched.id, window_s=watched.reference.window_ns / 1e9)
             try:
@@ -194,6 +191,21 @@ class Following:
             finally:
                 process.close()
             ordered = process.watch.standing.ordered
+
+    def _process(self, watched: Watched, features: FeatureRows, ordered: tuple[int, ...]) -> DriftProcess:
+        """A state that cannot be used is no reason not to watch: what was learnt is learnt anew, and that is said."""
+
+        def made(*, anew: bool) -> DriftProcess:
+            return DriftProcess(
+                self.settings, watched, features, KafkaWriter(self.settings.kafka), self.live, self.actions, self.rules, anew,
+                ordered,
+            )  # fmt: skip
+
+        try:
+            return made(anew=self.anew)
+        except RecoveryError as error:
+            structlog.get_logger().warning("watching begins anew", reason=str(error))
+            return made(anew=True)
 
     def live(self) -> Live:
         """Who scores now."""
@@ -203,17 +215,21 @@ class Following:
         """The model that serves, once it has a reference; None where told to stop before."""
         while not self.stop():
             serving = self.live().serving
-            watched = watched_model(self.settings, serving) if serving else None
-            if watched is not None:
-                return watched
-            if not serving:
-                self._say_once("nothing to watch yet: no outcome of a model's prediction")
-            else:
+            try:
+                watched = watched_model(self.settings, serving) if serving else None
+                if watched is not None:
+                    return watched
                 self._learn(serving)
+            except ModelError as error:
+                self._say_once("the model that serves cannot be watched", serving, reason=str(error))
             self._rest()
         return None
 
     def _learn(self, serving: str) -> None:
+        """The reference, once there is enough to learn it from."""
+        if not serving:
+            self._say_once("nothing to watch yet: no outcome of a model's prediction")
+            return
         window_s = window_of(self.settings) / 1e9
         found = learnt_if_enough(self.settings, self.database, serving)
         if found < NEEDED:

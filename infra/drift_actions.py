@@ -101,7 +101,9 @@ class ByItself:
             self.log.change("promote", model, told(verdict))
         else:
             structlog.get_logger().warning(
-                "a challenger has won; promoting it is up to you", run=f"tickwire models promote {model}", why=told(verdict)
+                "a challenger has won; promoting it is up to you",
+                run=f"tickwire models promote {model}",
+                why=told(verdict),
             )
 
     def stop(self) -> None:
@@ -111,7 +113,9 @@ class ByItself:
 
 def told(verdict: Verdict) -> str:
     """The evidence in one line, for the record."""
-    bounds = f"[{verdict.low:.5f}, {verdict.high:.5f}]" if verdict.low is not None and verdict.high is not None else "none"
+    bounds = (
+        f"[{verdict.low:.5f}, {verdict.high:.5f}]" if verdict.low is not None and verdict.high is not None else "none"
+    )
     return (
         f"{verdict.kind}: gain of log loss over {verdict.champion} {verdict.gain:.5f}, interval {bounds}, "
         f"{verdict.labels} labels in {verdict.blocks} blocks"

@@ -1,9 +1,10 @@
 """Who scores live, by the log's word: what the newest outcomes name, and the newest change of the models."""
 
+from msgspec import Struct
+
 from infra.clickhouse import Database
 from infra.outcomes_log import newest_outcomes
 from infra.settings import Settings
-from msgspec import Struct
 from processors.scores import NO_MODEL, ONLINE
 
 

@@ -125,7 +125,9 @@ class Training:
         said = self.folder / f"{carried.order.id}.said"
         if self._child is None:
             with said.open("wb") as out:
-                self._child = subprocess.Popen(self.command(carried, self._matrix(carried)), stdin=subprocess.DEVNULL, stdout=out)
+                self._child = subprocess.Popen(
+                    self.command(carried, self._matrix(carried)), stdin=subprocess.DEVNULL, stdout=out
+                )
             return None
         code = self._child.poll()
         if code is None:

@@ -96,10 +96,10 @@ def stored_dataset(
     found = database.arrays(
         f"SELECT o.symbol AS symbol, toUnixTimestamp64Nano(o.ts_event) AS ts, o.label AS label, "  # noqa: S608
         f"o.log_return AS log_return, o.score AS score, {columns} "
-        f"FROM (SELECT * FROM `{name}`.outcome_scores WHERE {where} AND cityHash64(symbol, predicted_offset) % {{every:UInt32}} = 0) "
-        f"AS o INNER JOIN `{name}`.features AS f ON f.log_id = o.log_id "
-        "AND f.src_partition = o.src_partition AND f.src_offset = o.predicted_offset "
-        "ORDER BY ts, symbol, o.predicted_offset LIMIT 1 BY symbol, ts, o.predicted_offset",
+        f"FROM (SELECT * FROM `{name}`.outcome_scores WHERE {where} "
+        "AND cityHash64(symbol, predicted_offset) % {every:UInt32} = 0) AS o "
+        f"INNER JOIN `{name}`.features AS f ON f.log_id = o.log_id AND f.src_partition = o.src_partition "
+        "AND f.src_offset = o.predicted_offset ORDER BY ts, symbol, o.predicted_offset LIMIT 1 BY symbol, ts, o.predicted_offset",
         asked | {"every": 1 + count // MOST_ROWS},
     )
     if not found:

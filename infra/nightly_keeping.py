@@ -56,7 +56,9 @@ def _referenced(settings: Settings, night: Night, model: Manifest) -> str:
     dataset = load(night.directory)
     scorer = OnnxModel.load(model_directory(night.directory) / manifest_name(model.name))
     try:
-        reference = reference_of(dataset, window_of(settings), scores={SCORE: scorer.score(dataset.features)}, without=CLOCKS)
+        reference = reference_of(
+            dataset, window_of(settings), scores={SCORE: scorer.score(dataset.features)}, without=CLOCKS
+        )
     except TickwireError as error:
         return str(error)
     save_reference(settings, model.id, reference)

@@ -128,6 +128,8 @@ class Models(Section):
     """Microseconds a row that a model may take; one that takes longer is quarantined."""
     shed_lag: int = Field(200_000, ge=1)
     """Records that may wait before challengers are retired, one after the other."""
+    groups: dict[str, tuple[str, ...]] = {}
+    """Symbols that the scoreboard judges together, by the group's name: {"majors": ["BTC-USD", "ETH-USD"]}."""
 
 
 class Nightly(Section):

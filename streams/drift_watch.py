@@ -205,7 +205,9 @@ class DriftWatch:
         """The challenger scores no longer, by another's word: its trial ends undecided. None where there is no trial."""
         if self.trial is None:
             return None
-        return self._judged(self.trial.ended("undecided", (self.closed + 1) * self.rules.drift.block_ns, self.rules.trial))
+        return self._judged(
+            self.trial.ended("undecided", (self.closed + 1) * self.rules.drift.block_ns, self.rules.trial)
+        )
 
     def carried_out(self) -> None:
         """What follows from the verdict has been done."""

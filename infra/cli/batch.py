@@ -131,7 +131,7 @@ def watch_drift(
     retrain: Annotated[
         str,
         typer.Option(
-            help='Program in place of the guarded nightly training: gets an order as JSON, lets its model score beside the '
+            help="Program in place of the guarded nightly training: gets an order as JSON, lets its model score beside the "
             'champion, and last prints {"challenger": ID}.'
         ),
     ] = "",

@@ -128,6 +128,11 @@ class Floor:
         ))  # fmt: skip
         return [OUTCOMES.decode(raw) for _, raw in self._messages.outcomes(output)]
 
+    @property
+    def serves(self) -> str:
+        """Id of the model that clients see."""
+        return self.shard.scoring.line_ups[-1].onnx
+
     def rows(self, outcomes: Sequence[Outcome], names: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """`streams.drift_watch.FeatureRows`."""
         columns = [FEATURE_NAMES.index(name) for name in names]
