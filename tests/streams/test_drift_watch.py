@@ -40,6 +40,8 @@ class World:
     """Weights of the model on trial."""
     lost: float = 0.0
     """Share of rows that the store does not know."""
+    model: str = "m1"
+    """The one that serves."""
 
     def rows(self, outcomes: Sequence[Outcome], names: Sequence[str]) -> tuple[Floats, NDArray[np.bool_]]:
         assert tuple(names) == NAMES
@@ -52,7 +54,7 @@ class World:
         return Outcome(
             symbol=one.symbols[one.symbol[row]], ts_event=ts, ts_matured=ts + HORIZON, horizon_ns=HORIZON, log_id="log",
             src_partition=int(one.symbol[row]), src_offset=row, predicted_offset=row, price=1.0, price_matured=1.0,
-            log_return=0.0, label=float(one.label[row]), online=None, onnx=float(one.score[row]), onnx_id="m1",
+            log_return=0.0, label=float(one.label[row]), online=None, onnx=float(one.score[row]), onnx_id=self.model,
             challengers={} if np.isnan(rival) else {"c1": rival},
         )  # fmt: skip
 
