@@ -157,8 +157,8 @@ def _blocks(tested: Dataset) -> tuple[Blocks, str]:
 
 
 def told(interval: Interval, scale: float = 1.0, digits: int = 4) -> str:
-    """`value [low, high]`, the value alone where it has no interval."""
+    """`value [low, high]`, `value [—]` where it has no interval."""
     value = f"{interval.value * scale:.{digits}f}"
     if np.isnan(interval.low):
-        return value
+        return f"{value} [—]"
     return f"{value} [{interval.low * scale:.{digits}f}, {interval.high * scale:.{digits}f}]"

@@ -220,6 +220,7 @@ class _Start:
             ("kafka", s.kafka.bootstrap), ("redis", _bare(s.redis.url.get_secret_value())),
             ("clickhouse", _bare(s.clickhouse.url.get_secret_value())), ("score", "Bytewax: fold, score, store"),
             ("news", "Faust: news into signals"), ("collect", source), ("api", api),
+            ("watch-drift", "the champion: drift, trials, orders" if s.drift.watch else "not watched"),
             ("feed", f"ws://{s.api.host}:{s.api.port}/v1/stream"), ("page", f"{api}/"), ("metrics", f"{api}/metrics"),
             ("", f"http://127.0.0.1:{self.metrics_port}/metrics"),
         ):  # fmt: skip
