@@ -41,6 +41,7 @@ from streams.drift_watch import DriftWatch, FeatureRows, Watched, WatchRules, re
 
 SAVE_EVERY_S: Final = 5.0
 LOOK_EVERY_S: Final = 10.0
+ACT_EVERY_S: Final = 1.0
 IDLE_S: Final = 0.2
 
 
@@ -85,6 +86,7 @@ class DriftProcess:
     watch: DriftWatch = field(init=False)
     readers: list[OutcomePartition] = field(init=False)
     told: int = 0
+    _acted: float = field(default=-ACT_EVERY_S, init=False)
 
     def __post_init__(self) -> None:
         self.log_id = current_log(self.settings.kafka).log_id
@@ -131,8 +133,9 @@ class DriftProcess:
             self.save()
 
     def _act(self) -> None:
-        if self.watch.standing.pending is not None:
+        if self.watch.standing.pending is not None and time.monotonic() - self._acted > ACT_EVERY_S:
             made = "" if self.actions is None else self.actions.retrain(self.watch.standing.pending)
+            self._acted = time.monotonic()
             if made is not None:
                 self.watch.registered(made)
                 self.save()
