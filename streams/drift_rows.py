@@ -1,6 +1,7 @@
 """Outcomes that wait for their block to be closed, and the block that they make."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
@@ -8,10 +9,10 @@ from numpy.typing import NDArray
 
 from models.drift import Block
 from models.input_drift import SCORE
+from processors.scores import ONLINE
 from schemas.rows import Outcome
 
-NAN = float("nan")
-ONLINE = "online"
+NAN: Final = float("nan")
 
 
 class Row(Struct, frozen=True, array_like=True):

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from infra.clickhouse import Database, connect
-from infra.drift import DriftProcess, run_watch
+from infra.drift import run_watch
 from infra.drift_live import Live, live_models
+from infra.drift_process import DriftProcess
 from infra.drift_reference import reference_for, save_reference
 from infra.embedded.services import Embedded
 from infra.feature_rows import ClickHouseFeatureRows, stored_dataset, stored_windows

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from infra.cli.drift import chosen
-from infra.drift import watched_model
 from infra.drift_actions import ByItself, Policy, Programs
 from infra.drift_live import Live
+from infra.drift_process import watched_model
 from infra.drift_reference import save_reference
 from infra.settings import Settings
 from models.drift_reference import reference_of
