@@ -120,11 +120,12 @@ def test_an_order_makes_one_challenger_that_scores_beside_the_champion(
         def carried_out() -> str:
             """By another process each time."""
             training, found = Training(tmp_path, 600 * NS, log, nightly_child), list[str | None]()
-            until(
-                "the order is carried out",
-                lambda: found.append(training.step(order)) or found[-1] is not None,
-                within_s=90,
-            )
+
+            def over() -> bool:
+                found.append(training.step(order))
+                return found[-1] is not None
+
+            until("the order is carried out", over, within_s=250, every_s=1)
             return str(found[-1])
 
         challenger = carried_out()
