@@ -5,7 +5,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 import structlog
@@ -22,7 +22,7 @@ from schemas.control import ModelChange
 from schemas.drift import RetrainOrder, Verdict
 
 Policy: TypeAlias = Literal["person", "verdict"]
-BY = "watch-drift"
+BY: Final = "watch-drift"
 
 
 class Actions(Protocol):
