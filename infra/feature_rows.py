@@ -15,6 +15,8 @@ from schemas.errors import BackendError
 from schemas.rows import Outcome
 
 AGAIN_S: Final = 0.2
+MOST_ROWS: Final = 500_000
+"""Of a reference that is learnt from what is stored."""
 OF_LOG: Final = "log_id = {log:String} AND src_partition = {partition:UInt16}"
 
 
@@ -78,34 +80,49 @@ class ClickHouseFeatureRows:
 
 
 def stored_dataset(
-    database: Database, name: str, names: Sequence[str], *, score: str, seconds: float, horizon_ns: int
+    database: Database, name: str, names: Sequence[str], *, model: str, seconds: float, horizon_ns: int
 ) -> tuple[Dataset, NDArray[np.float64]]:
-    """What matured in the newest `seconds` of event time, and what the model had said of it: column `score` of outcomes.
+    """What matured in the newest `seconds` of event time that a model has scored, and what it had said of it.
 
-    Rows without a score are left out.
+    Of more than half a million rows every n-th is taken.
     """
+    asked = {"seconds": round(seconds), "horizon": horizon_ns, "model": model}
+    where = (
+        "model_id = {model:String} AND horizon_ns = {horizon:Int64} AND ts_event > (SELECT max(ts_event) FROM "  # noqa: S608
+        f"`{name}`.outcome_scores WHERE model_id = {{model:String}}) - INTERVAL {{seconds:UInt32}} SECOND"
+    )
+    count = int(database.rows(f"SELECT count() FROM `{name}`.outcome_scores WHERE {where}", asked).rows[0][0])  # noqa: S608
     columns = ", ".join(f"f.{quoted_column(each)} AS {quoted_column(each)}" for each in names)
-    scored = quoted_column(score)
     found = database.arrays(
         f"SELECT o.symbol AS symbol, toUnixTimestamp64Nano(o.ts_event) AS ts, o.label AS label, "  # noqa: S608
-        f"o.log_return AS log_return, assumeNotNull(o.{scored}) AS score, o.horizon_ns AS horizon_ns, {columns} "
-        f"FROM `{name}`.outcomes AS o INNER JOIN `{name}`.features AS f ON f.log_id = o.log_id "
-        "AND f.src_partition = o.src_partition AND f.src_offset = o.predicted_offset "
-        f"WHERE o.{scored} IS NOT NULL AND o.void = '' AND o.horizon_ns = {{horizon:Int64}} AND o.ts_event > "
-        f"(SELECT max(ts_event) FROM `{name}`.outcomes) - INTERVAL {{seconds:UInt32}} SECOND "
-        "ORDER BY ts, symbol, o.predicted_offset LIMIT 1 BY symbol, ts, o.predicted_offset",
-        {"seconds": round(seconds), "horizon": horizon_ns},
+        f"o.log_return AS log_return, o.score AS score, {columns} "
+        f"FROM (SELECT * FROM `{name}`.outcome_scores WHERE {where} "
+        "AND cityHash64(symbol, predicted_offset) % {every:UInt32} = 0) AS o "
+        f"INNER JOIN `{name}`.features AS f ON f.log_id = o.log_id AND f.src_partition = o.src_partition "
+        "AND f.src_offset = o.predicted_offset ORDER BY ts, symbol, o.predicted_offset LIMIT 1 BY symbol, ts, o.predicted_offset",
+        asked | {"every": 1 + count // MOST_ROWS},
     )
     if not found:
         raise BackendError(
-            f"expected outcomes with a score of {score} in {name}.outcomes, found none; let `tickwire score` run with the model"
+            f"expected outcomes that {model} has scored in {name}.outcome_scores, found none; let `tickwire score` run with it"
         )
     codes, words = _coded(found["symbol"])
     told = Dataset(
         _matrix(found, names), _array(found["label"], np.float64), _array(found["log_return"], np.float64),
-        _array(found["ts"], np.int64), codes, words, tuple(names), int(_array(found["horizon_ns"], np.int64)[0]),
+        _array(found["ts"], np.int64), codes, words, tuple(names), horizon_ns,
     )  # fmt: skip
     return told, _array(found["score"], np.float64)
+
+
+def stored_windows(database: Database, name: str, model: str, horizon_ns: int, window_ns: int) -> int:
+    """In how many windows of event time the symbol that has most of them has outcomes of a model."""
+    found = database.rows(
+        "SELECT uniqExact(intDiv(toUnixTimestamp64Nano(ts_event), {window:Int64})) AS windows "  # noqa: S608
+        f"FROM `{name}`.outcome_scores WHERE model_id = {{model:String}} AND horizon_ns = {{horizon:Int64}} "
+        "GROUP BY symbol ORDER BY windows DESC LIMIT 1",
+        {"model": model, "horizon": horizon_ns, "window": window_ns},
+    ).rows
+    return int(found[0][0]) if found else 0
 
 
 def _array(column: Column, dtype: Any) -> NDArray[Any]:

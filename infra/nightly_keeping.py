@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from infra.drift import CLOCKS, reference_path, save_reference
+from infra.drift_reference import CLOCKS, reference_path, save_reference, window_of
 from infra.matrix import load
 from infra.model_places import opened
 from infra.nightly import REPORT, Night
@@ -14,11 +14,7 @@ from models.input_drift import SCORE
 from models.manifest import Manifest, manifest_name
 from models.onnx import MAX_BYTES, OnnxModel
 from models.registry import RegistryUnavailable, Run
-from processors.batch import NS
 from schemas.errors import TickwireError
-
-WINDOW_NS = 900 * NS
-"""Of the drift reference."""
 
 
 class Kept(Struct, frozen=True):
@@ -60,7 +56,9 @@ def _referenced(settings: Settings, night: Night, model: Manifest) -> str:
     dataset = load(night.directory)
     scorer = OnnxModel.load(model_directory(night.directory) / manifest_name(model.name))
     try:
-        reference = reference_of(dataset, WINDOW_NS, scores={SCORE: scorer.score(dataset.features)}, without=CLOCKS)
+        reference = reference_of(
+            dataset, window_of(settings), scores={SCORE: scorer.score(dataset.features)}, without=CLOCKS
+        )
     except TickwireError as error:
         return str(error)
     save_reference(settings, model.id, reference)

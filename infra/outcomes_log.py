@@ -13,6 +13,12 @@ from schemas.errors import LogError, SchemaError
 from schemas.rows import Outcome
 from schemas.topics import OUTCOMES
 
+NEWEST: Final = 64
+
+
+class OffsetLost(LogError):
+    """What lay at an offset was not watched, and cannot be any more."""
+
 
 class OutcomePartition:
     """`streams.drift_watch.OutcomeReader` of one partition, from an offset or from the first record there is.
@@ -42,22 +48,12 @@ class OutcomePartition:
         good = [message for message in messages if message.error() is None]
         if good:
             self.next_offset = good[-1].offset() + 1
-        return list(self._decoded(good))
-
-    def _decoded(self, messages: Sequence[Message]) -> Iterator[Outcome]:
-        for message in messages:
-            try:
-                yield OUTCOMES.decode(message.value() or b"")
-            except SchemaError as error:
-                structlog.get_logger().warning(
-                    "an outcome could not be read and is left out",
-                    partition=self.partition, offset=message.offset(), reason=str(error),
-                )  # fmt: skip
+        return list(decoded(self.partition, good))
 
     def _lost(self, found: str) -> LogError:
-        return LogError(
+        return OffsetLost(
             f"{OUTCOMES.name}[{self.partition}]: expected offset {self.next_offset} where watching goes on, {found}; it passed "
-            "out of retention or the topic was made anew: start `tickwire watch-drift --anew` to go on with what there is"
+            "out of retention or the topic was made anew: start `tickwire watch-drift` again to go on with what there is"
         )
 
     @property
@@ -76,5 +72,44 @@ FROM_THE_FIRST: Final[Mapping[int, int]] = {}
 
 
 def open_outcomes(kafka: Kafka, offsets: Mapping[int, int] = FROM_THE_FIRST) -> list[OutcomePartition]:
-    """A reader of every partition, from its offset, or the first record where none is named."""
-    return [OutcomePartition(kafka, each, offsets.get(each)) for each in range(kafka.partitions)]
+    """A reader of every partition, from its offset, or the first record where none is named.
+
+    Where the broker has the offset no longer, it is said, and watching goes on with what there is.
+    """
+    return [_opened(kafka, each, offsets.get(each)) for each in range(kafka.partitions)]
+
+
+def _opened(kafka: Kafka, partition: int, offset: int | None) -> OutcomePartition:
+    try:
+        return OutcomePartition(kafka, partition, offset)
+    except OffsetLost as error:
+        structlog.get_logger().warning("outcomes were not watched", reason=str(error))
+        return OutcomePartition(kafka, partition, None)
+
+
+def newest_outcomes(kafka: Kafka) -> list[Outcome]:
+    """The last 64 records of every partition: of all horizons, hence several. None where nothing was said yet."""
+    consumer, found = Consumer({**client_config(kafka), **READER}), list[Outcome]()
+    try:
+        for partition in range(kafka.partitions):
+            at = TopicPartition(OUTCOMES.name, partition)
+            low, high = consumer.get_watermark_offsets(at, timeout=ANSWER_S)
+            at.offset = max(low, high - NEWEST)
+            consumer.assign([at])
+            messages = consumer.consume(high - at.offset, ANSWER_S) if high > at.offset else []
+            found += decoded(partition, [message for message in messages if message.error() is None])
+    finally:
+        consumer.close()
+    return found
+
+
+def decoded(partition: int, messages: Sequence[Message]) -> Iterator[Outcome]:
+    """What can be read; the rest is logged and left out."""
+    for message in messages:
+        try:
+            yield OUTCOMES.decode(message.value() or b"")
+        except SchemaError as error:
+            structlog.get_logger().warning(
+                "an outcome could not be read and is left out",
+                partition=partition, offset=message.offset(), reason=str(error),
+            )  # fmt: skip

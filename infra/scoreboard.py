@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.clickhouse import Database
 from models.bootstrap import BLOCK_NS, Blocks, Interval
@@ -15,20 +16,23 @@ from schemas.errors import TrainingError
 
 ALL: Final = "all"
 MOST_ROWS: Final = 2_000_000
+"""Of one model on one horizon, the newest."""
+By: TypeAlias = Literal["all", "symbol", "venue"]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked: only the newest `hours`, these symbols together as one group (all of them where empty), this horizon."""
+    """What is asked: only the newest `hours`, these horizons; all symbols together, these groups, and what `by` divides into."""
 
     hours: float = 24.0
-    groups: Mapping[str, Sequence[str]] = field(default_factory=lambda: {ALL: ()})
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    by: By = "all"
     horizons_ns: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One model on one horizon and group; `why` says what keeps it from being judged."""
+    """One model on one horizon and group; `why` says what keeps it from being judged, or its numbers from having intervals."""
 
     model: str
     horizon_s: float
@@ -40,28 +44,62 @@ class Line:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """What matured of one model on one horizon, in order of time, and the symbols of its rows."""
+
+    tested: Dataset
+    scores: NDArray[np.float64]
+    champion: NDArray[np.bool_]
+
+    def among(self, symbols: Sequence[str]) -> "_Scored":
+        """The rows of these; of all where empty."""
+        if not symbols:
+            return self
+        mine = np.array([name in symbols for name in self.tested.symbols], np.bool_)[self.tested.symbol]
+        return _Scored(self.tested.taken(mine), self.scores[mine], self.champion[mine])
+
+
 def scoreboard(database: Database, name: str, wanted: Wanted) -> list[Line]:
-    """Every model on every horizon and group, best log loss first; `TrainingError` is told in the line, not raised."""
+    """Every model on every horizon and group, best log loss first."""
+    groups = _groups(database, name, wanted)
     lines = []
-    for horizon_ns, model, champion_share in _scored(database, name, wanted):
-        for group, symbols in wanted.groups.items():
-            rows = _rows(database, name, wanted, horizon_ns, model, symbols)
-            lines.append(_line(model, horizon_ns, group, champion_share, rows))
-    return sorted(lines, key=lambda line: (line.group, line.horizon_s, _loss(line)))
+    for horizon_ns, model in _models(database, name, wanted):
+        scored = _scored(_rows(database, name, wanted, horizon_ns, model), horizon_ns)
+        lines += [_line(model, group, scored.among(symbols)) for group, symbols in groups.items()]
+    order = {group: number for number, group in enumerate(groups)}
+    return sorted(lines, key=lambda line: (order[line.group], line.horizon_s, _loss(line)))
 
 
 def _loss(line: Line) -> float:
     return line.found.log_loss.value if line.found else np.inf
 
 
-def _scored(database: Database, name: str, wanted: Wanted) -> Iterator[tuple[int, str, float]]:
+def _groups(database: Database, name: str, wanted: Wanted) -> dict[str, Sequence[str]]:
+    """All symbols, those that were named, then every symbol or venue for itself. A symbol belongs to one venue."""
+    made: dict[str, Sequence[str]] = {ALL: (), **wanted.groups}
+    since = _since(name, wanted)
+    if wanted.by == "symbol":
+        sql = f"SELECT DISTINCT symbol FROM `{name}`.outcome_scores WHERE {since} ORDER BY symbol"  # noqa: S608
+        made |= {str(symbol): (str(symbol),) for (symbol,) in database.rows(sql).rows}
+    if wanted.by == "venue":
+        both = " UNION DISTINCT ".join(
+            f"SELECT venue, symbol FROM `{name}`.{table} WHERE {since}"  # noqa: S608
+            for table in ("trades", "quotes")
+        )
+        for venue, symbol in database.rows(f"SELECT venue, symbol FROM ({both}) ORDER BY venue, symbol").rows:  # noqa: S608
+            made[str(venue)] = (*made.get(str(venue), ()), str(symbol))
+    return made
+
+
+def _models(database: Database, name: str, wanted: Wanted) -> Iterator[tuple[int, str]]:
     sql = (
-        f"SELECT horizon_ns, model_id, avg(champion) FROM `{name}`.outcome_scores "  # noqa: S608
-        f"WHERE {_since(name, wanted)} GROUP BY horizon_ns, model_id ORDER BY horizon_ns, model_id"
+        f"SELECT DISTINCT horizon_ns, model_id FROM `{name}`.outcome_scores "  # noqa: S608
+        f"WHERE {_since(name, wanted)} ORDER BY horizon_ns, model_id"
     )
-    for horizon_ns, model, share in database.rows(sql).rows:
+    for horizon_ns, model in database.rows(sql).rows:
         if not wanted.horizons_ns or int(horizon_ns) in wanted.horizons_ns:
-            yield int(horizon_ns), str(model), float(share)
+            yield int(horizon_ns), str(model)
 
 
 def _since(name: str, wanted: Wanted) -> str:
@@ -70,53 +108,57 @@ def _since(name: str, wanted: Wanted) -> str:
     return f"ts_event >= {newest} - toIntervalSecond({round(wanted.hours * 3600)})"
 
 
-def _rows(
-    database: Database, name: str, wanted: Wanted, horizon_ns: int, model: str, symbols: Sequence[str]
-) -> list[tuple[Any, ...]]:
-    chosen = f" AND symbol IN ({', '.join(map(_quoted, symbols))})" if symbols else ""
-    where = f"{_since(name, wanted)} AND horizon_ns = {horizon_ns} AND model_id = {_quoted(model)}{chosen}"
+def _rows(database: Database, name: str, wanted: Wanted, horizon_ns: int, model: str) -> list[tuple[Any, ...]]:
+    where = f"{_since(name, wanted)} AND horizon_ns = {horizon_ns} AND model_id = {{model:String}}"
     sql = (
-        "SELECT o.symbol, toUnixTimestamp64Nano(o.ts_event) AS ts, o.score, o.label, o.log_return, f.spread "  # noqa: S608
-        f"FROM (SELECT * FROM `{name}`.outcome_scores FINAL WHERE {where} ORDER BY ts_event DESC LIMIT {MOST_ROWS}) AS o "
+        "SELECT o.symbol, toUnixTimestamp64Nano(o.ts_event) AS ts, o.score, o.label, o.log_return, o.champion, "  # noqa: S608
+        f"if(f.log_id = '', nan, f.spread) FROM (SELECT * FROM `{name}`.outcome_scores FINAL WHERE {where} "
+        f"ORDER BY ts_event DESC LIMIT {MOST_ROWS}) AS o "
         f"LEFT JOIN (SELECT log_id, src_partition, src_offset, spread FROM `{name}`.features "
         f"WHERE {_since(name, wanted)}) AS f ON o.log_id = f.log_id AND o.src_partition = f.src_partition "
         "AND o.predicted_offset = f.src_offset ORDER BY ts, o.src_partition, o.predicted_offset"
     )
-    return database.rows(sql).rows
+    return database.rows(sql, {"model": model}).rows
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _line(model: str, horizon_ns: int, group: str, share: float, rows: Sequence[tuple[Any, ...]]) -> Line:
-    if not rows:
-        return Line(model, horizon_ns / 1e9, group, 0, share, None, "no outcomes of these symbols")
-    symbols, ts, score, label, returns, spread = zip(*rows, strict=True)
+def _scored(rows: Sequence[tuple[Any, ...]], horizon_ns: int) -> _Scored:
+    symbols, ts, score, label, returns, champion, spread = zip(*rows, strict=True)
     names, numbers = np.unique(np.array(symbols), return_inverse=True)
     tested = Dataset(
         features=np.array(spread, np.float64).reshape(-1, 1), label=np.array(label, np.float64),
         returns=np.array(returns, np.float64), ts=np.array(ts, np.int64), symbol=numbers.astype(np.int64),
         symbols=names.tolist(), names=("spread",), horizon_ns=horizon_ns,
     )  # fmt: skip
-    scores = np.array(score, np.float64)
-    base = np.full(len(scores), tested.label[tested.moved].mean() if tested.moved.any() else 0.5)
-    held = Contest(tested, 0, {BASE_RATE: base, model: scores}, frozenset({BASE_RATE}))
+    return _Scored(tested, np.array(score, np.float64), np.array(champion, np.bool_))
+
+
+def _line(model: str, group: str, scored: _Scored) -> Line:
+    tested, horizon_s = scored.tested, scored.tested.horizon_ns / 1e9
+    if not len(tested):
+        return Line(model, horizon_s, group, 0, 0.0, None, "no outcomes of these symbols")
+    base = np.full(len(tested), tested.label[tested.moved].mean() if tested.moved.any() else 0.5)
+    held = Contest(tested, 0, {BASE_RATE: base, model: scored.scores}, frozenset({BASE_RATE}))
+    blocks, why = _blocks(tested)
     try:
-        blocks = Blocks.of(tested.ts, block_ns=max(BLOCK_NS, 10 * horizon_ns) if _long(tested.ts) else 10 * horizon_ns)
-        found = evaluate(held, blocks)
+        found = evaluate(held, blocks)[1]
     except TrainingError as error:
-        return Line(model, horizon_ns / 1e9, group, len(rows), share, None, str(error))
-    return Line(model, horizon_ns / 1e9, group, len(rows), share, found[1])
+        return Line(model, horizon_s, group, len(tested), float(scored.champion.mean()), None, str(error))
+    return Line(model, horizon_s, group, len(tested), float(scored.champion.mean()), found, why)
 
 
-def _long(ts: np.ndarray[Any, Any]) -> bool:
-    """Whether there is time enough for blocks of five minutes."""
-    return bool(ts[-1] - ts[0] >= 20 * BLOCK_NS)
+def _blocks(tested: Dataset) -> tuple[Blocks, str]:
+    """Of five minutes where there is time enough, always ten horizons long; with fewer than ten there is no interval."""
+    long = tested.ts[-1] - tested.ts[0] >= 20 * BLOCK_NS
+    block_ns = max(BLOCK_NS if long else 0, 10 * tested.horizon_ns)
+    try:
+        return Blocks.of(tested.ts, block_ns=block_ns), ""
+    except TrainingError as error:
+        return Blocks.undrawn(tested.ts), f"no interval: {error}"
 
 
 def told(interval: Interval, scale: float = 1.0, digits: int = 4) -> str:
-    """`value [low, high]`."""
-    value, low, high = (f"{x * scale:.{digits}f}" for x in (interval.value, interval.low, interval.high))
-    return f"{value} [{low}, {high}]"
+    """`value [low, high]`, `value [—]` where it has no interval."""
+    value = f"{interval.value * scale:.{digits}f}"
+    if np.isnan(interval.low):
+        return f"{value} [—]"
+    return f"{value} [{interval.low * scale:.{digits}f}, {interval.high * scale:.{digits}f}]"

@@ -132,6 +132,8 @@ class Models(Section):
     """`http://HOST:8000` of a Triton server: `tickwire models challenge triton.ID` lets it score in the shadow."""
     triton_timeout: Duration = timedelta(milliseconds=500)
     """How long the server may take for one answer of at most 1,024 rows."""
+    groups: dict[str, tuple[str, ...]] = {}
+    """Symbols that the scoreboard judges together, by the group's name: {"majors": ["BTC-USD", "ETH-USD"]}."""
 
 
 class Nightly(Section):
@@ -143,6 +145,23 @@ class Nightly(Section):
     """An exchange calendar such as XNYS, or 24/7 for UTC days."""
     settle: Duration = timedelta(minutes=15)
     """How long after the close records still count."""
+
+
+class Drift(Section):
+    """Watching the model that serves, and what follows from it."""
+
+    watch: bool = True
+    """Whether `tickwire up` watches."""
+    window: Duration = Field(timedelta(minutes=15), ge=timedelta(minutes=1))
+    """Of event time, of references that are made from now on; one needs 12 of them."""
+    false_alarms_per_day: float = Field(0.05, gt=0, lt=1)
+    """Probability of any alarm on a day on which nothing drifts, whatever the window."""
+    retrain: bool = True
+    """Whether drift has a challenger trained."""
+    train_on: Duration = timedelta(hours=2)
+    """Of the log, from where the drift was noticed: so long a training waits, and on nothing older is trained."""
+    promotion: Literal["person", "verdict"] = "person"
+    """Who makes a challenger that has won the champion."""
 
 
 class Registry(Section):
@@ -198,6 +217,7 @@ class Settings(Section):
     audit: Audit = Audit()
     models: Models = Models()
     nightly: Nightly = Nightly()
+    drift: Drift = Drift()
     registry: Registry = Registry()
     api: Api = Api()
     source: Source = Source()

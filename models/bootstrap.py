@@ -52,6 +52,11 @@ class Blocks:
         times = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=draws)
         return cls(of_row.astype(np.int64), times.astype(np.float64))
 
+    @classmethod
+    def undrawn(cls, ts: Integers) -> "Blocks":
+        """All rows in one block of which nothing is drawn: values alone, every interval is NaN."""
+        return cls(np.zeros(len(ts), np.int64), np.empty((0, 1)))
+
     def sums(self, columns: Sequence[Column]) -> tuple[Column, Matrix]:
         """Sums of each column over all rows, float64 [c], and over the rows of every draw, [draws, c]."""
         blocks = self.times.shape[1]
@@ -89,6 +94,8 @@ def percentile(value: float, drawn: Column, level: float = LEVEL) -> Interval:
 def reflected(value: float, drawn: Column, level: float = LEVEL) -> Interval:
     """The percentile interval mirrored at the value, not below 0: for what resampling inflates, as absolute errors."""
     found = percentile(value, drawn, level)
+    if np.isnan(found.low):
+        return found
     return Interval(found.value, max(0.0, 2 * value - found.high), max(0.0, 2 * value - found.low))
 
 

@@ -34,7 +34,7 @@ class Trial(Struct, kw_only=True):
     champion: str
     challenger: str
     began_ns: int = -1
-    """When both first had scores on one outcome."""
+    """The first block of the trial."""
     labels: int = 0
     gains: Sequence = msgspec.field(default_factory=Sequence)
     block: int = -1
@@ -44,6 +44,7 @@ class Trial(Struct, kw_only=True):
     def fold(self, block: Block, rules: TrialRules) -> Verdict | None:
         """Take a block; the verdict once there is one."""
         number = block.start_ns // rules.block_ns
+        self.began_ns = block.start_ns if self.began_ns < 0 else self.began_ns
         if number != self.block:
             verdict = self._ended(rules)
             self.block = number
@@ -52,7 +53,6 @@ class Trial(Struct, kw_only=True):
         gain = block.losses(block.score) - block.losses(block.rival)
         gain = gain[~np.isnan(gain)]
         if len(gain):
-            self.began_ns = block.start_ns if self.began_ns < 0 else self.began_ns
             self.block_gain += float(gain.sum())
             self.block_labels += len(gain)
         return None
@@ -66,18 +66,19 @@ class Trial(Struct, kw_only=True):
 
     def _verdict(self, now_ns: int, rules: TrialRules) -> Verdict | None:
         radius = self.gains.radius(rules.alpha)
-        low, high = self.gains.mean - radius, self.gains.mean + radius
-        kind: Literal["promote", "reject", "undecided"]
-        if low > rules.least_gain and self.labels >= rules.least_labels:
-            kind = "promote"
-        elif high < 0:
-            kind = "reject"
-        elif self.began_ns >= 0 and now_ns - self.began_ns >= rules.longest_ns:
-            kind = "undecided"
-        else:
-            return None
-        finite = np.isfinite(radius)
+        if self.gains.mean - radius > rules.least_gain and self.labels >= rules.least_labels:
+            return self.ended("promote", now_ns, rules)
+        if self.gains.mean + radius < 0:
+            return self.ended("reject", now_ns, rules)
+        if self.began_ns >= 0 and now_ns - self.began_ns >= rules.longest_ns:
+            return self.ended("undecided", now_ns, rules)
+        return None
+
+    def ended(self, kind: Literal["promote", "reject", "undecided"], now_ns: int, rules: TrialRules) -> Verdict:
+        """This verdict, with the evidence so far."""
+        radius = self.gains.radius(rules.alpha)
+        low, high = (self.gains.mean - radius, self.gains.mean + radius) if np.isfinite(radius) else (None, None)
         return Verdict(
             kind=kind, champion=self.champion, challenger=self.challenger, ts_event=now_ns, labels=self.labels,
-            blocks=self.gains.n, gain=self.gains.mean, low=low if finite else None, high=high if finite else None,
+            blocks=self.gains.n, gain=self.gains.mean, low=low, high=high,
         )  # fmt: skip

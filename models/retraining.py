@@ -83,6 +83,7 @@ class Standing(Struct, frozen=True, kw_only=True):
         order = RetrainOrder(
             id=signal_id(model, "retrain", now_ns), model=model, ts_event=now_ns, reasons=reasons,
             evidence=tuple(each.id for each in evidence if isinstance(each, DriftSignal)),
+            since=min([now_ns, *(each.start for each in evidence if isinstance(each, DriftSignal))]),
         )  # fmt: skip
         kept = tuple(each for each in self.ordered if each // DAY_NS == now_ns // DAY_NS)
         return msgspec.structs.replace(self, ordered=(*kept, now_ns), pending=order), order
@@ -90,6 +91,10 @@ class Standing(Struct, frozen=True, kw_only=True):
     def registered(self, challenger: str) -> "Standing":
         """The order has been carried out: this is what came of it, empty where nothing did."""
         return msgspec.structs.replace(self, pending=None, challenger=challenger)
+
+    def after(self, ordered: Several[int]) -> "Standing":
+        """The same, knowing of these orders too: the budget is that of all models together."""
+        return msgspec.structs.replace(self, ordered=tuple(sorted({*self.ordered, *ordered})))
 
     def judged(self) -> "Standing":
         """The trial is over."""

@@ -65,6 +65,8 @@ class RetrainOrder(Struct, frozen=True, kw_only=True, tag="retrain"):
     reasons: tuple[str, ...]
     evidence: tuple[str, ...]
     """Ids of the signals."""
+    since: Ns = 0
+    """Where the window of the earliest evidence begins: from here on the market is another one."""
     role: Literal["challenger"] = "challenger"
 
 

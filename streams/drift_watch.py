@@ -6,16 +6,16 @@ that comes after its block was closed is counted as late and left out.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from models.drift import NS, Block, DriftRules
+from models.drift import NS, DriftRules
 from models.drift_reference import Reference
 from models.input_drift import SCORE, InputDrift, InputState
 from models.loss_drift import LossDrift, SeriesState
@@ -25,11 +25,9 @@ from models.retraining import RetrainRules, Scoreboard, Standing
 from schemas.drift import DriftEvent, DriftSignal, Fall, Verdict
 from schemas.errors import RecoveryError
 from schemas.rows import Outcome
+from streams.drift_rows import NAN, Row, block_of, row_of, scores_of
 
-Scores: TypeAlias = Callable[[Outcome], Mapping[str, float | None]]
-"""What each model had said, by the names under which they are watched."""
-VERSION: Final = 1
-NAN: Final = float("nan")
+VERSION: Final = 2
 
 
 class FeatureRows(Protocol):
@@ -56,21 +54,23 @@ class OutcomeReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The model that is watched: its name among an outcome's scores, its id, its reference and what it has promised.
+    """The model that is watched: its id (`online` for the one that learns), its reference and what it has promised.
 
     promised: its log loss on rows that it was not trained on; NaN where nobody knows, and then no fall is told.
     """
 
-    name: str
     id: str
     reference: Reference
     promised: float = NAN
     horizon_ns: int = 0
     """Outcomes of another horizon are not looked at; 0 where there is only one."""
 
-    def wants(self, outcome: Outcome) -> bool:
-        """Whether it came true, on this horizon."""
-        return outcome.label is not None and outcome.horizon_ns == (self.horizon_ns or outcome.horizon_ns)
+    def told(self, outcome: Outcome) -> tuple[float, float] | None:
+        """What came true and what the model had said of it; None for another horizon, a void outcome, or no score."""
+        score = scores_of(outcome).get(self.id)
+        if outcome.label is None or score is None or outcome.horizon_ns != (self.horizon_ns or outcome.horizon_ns):
+            return None
+        return outcome.label, score
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +82,6 @@ class WatchRules:
     trial: TrialRules = field(default_factory=TrialRules)
     silence_ns: int = 30 * NS
     """A partition with nothing to read holds no block open longer than this beyond the newest outcome of all."""
-
-
-class Row(Struct, frozen=True, array_like=True):
-    """One outcome that waits for its block to be closed."""
-
-    symbol: str
-    ts_event: int
-    predicted_offset: int
-    label: float
-    score: float | None
-    rival: float | None
-    features: bytes
-    """float64, in the order of the reference; empty where unknown."""
 
 
 class WatchState(Struct, frozen=True, kw_only=True):
@@ -119,12 +106,11 @@ class WatchState(Struct, frozen=True, kw_only=True):
 class DriftWatch:
     """The fold: `take` what has arrived, then `settle` what is complete.
 
-    standing: orders and challenger; verdict: the promotion that was decided and not carried out yet.
+    standing: orders and challenger; verdict: of the trial that has ended, until what follows from it was done.
     late, unknown: outcomes that came too late, and those whose features were not found.
     """
 
     watched: Watched
-    scores: Scores
     rules: WatchRules = field(default_factory=WatchRules)
     standing: Standing = field(default_factory=Standing)
     trial: Trial | None = None
@@ -151,36 +137,26 @@ class DriftWatch:
         return [name for name in self.watched.reference.features if name != SCORE]
 
     def take(self, partition: int, outcomes: Sequence[Outcome], features: FeatureRows) -> None:
-        """Gather what a partition says, in its order."""
-        outcomes = [outcome for outcome in outcomes if self.watched.wants(outcome)]
-        if not outcomes:
+        """Gather what a partition says, in its order: of the horizon, not void, and scored by the watched model.
+
+        What else came true moves the partition's time alone.
+        """
+        came_true = [outcome.ts_matured for outcome in outcomes if not outcome.void]
+        self.newest[partition] = max([*came_true, self.newest.get(partition, 0)])
+        wanted = [(outcome, told) for outcome in outcomes if (told := self.watched.told(outcome)) is not None]
+        if not wanted:
             return
-        matrix, known = features.rows(outcomes, self.names)
-        for outcome, values, there in zip(outcomes, matrix, known, strict=True):
+        matrix, known = features.rows([outcome for outcome, _ in wanted], self.names)
+        for (outcome, (label, score)), values, there in zip(wanted, matrix, known, strict=True):
             block = outcome.ts_matured // self.rules.drift.block_ns
-            self.newest[partition] = max(outcome.ts_matured, self.newest.get(partition, 0))
             if block <= self.closed:
                 self.late += 1
                 continue
             self.unknown += not there
-            self._waiting.setdefault(block, []).append(self._row(outcome, values if there else None))
-
-    def _row(self, outcome: Outcome, values: "NDArray[np.float64] | None") -> Row:
-        scores = self.scores(outcome)
-        score, rival = scores.get(self.watched.name), scores.get(self.standing.challenger)
-        if values is None:
-            raw = b""
-        else:
-            at = iter(values.tolist())
-            ordered = [
-                (NAN if score is None else score) if name == SCORE else next(at)
-                for name in self.watched.reference.features
-            ]
-            raw = np.array(ordered, np.float64).tobytes()
-        return Row(
-            outcome.symbol, outcome.ts_event, outcome.predicted_offset, NAN if outcome.label is None else outcome.label,
-            score, rival, raw,
-        )  # fmt: skip
+            rival = scores_of(outcome).get(self.standing.challenger)
+            names = self.watched.reference.features
+            row = row_of(outcome, label, score, rival, names, values if there else None)
+            self._waiting.setdefault(block, []).append(row)
 
     def settle(self, behind: Sequence[int]) -> Iterator[DriftEvent]:
         """Close the blocks that every partition has passed; what they say.
@@ -204,7 +180,7 @@ class DriftWatch:
         return min(ts if each in behind else max(ts, idle) for each, ts in self.newest.items())
 
     def _close(self, number: int, rows: list[Row]) -> Iterator[DriftEvent]:
-        block = _block(number, self.rules.drift.block_ns, rows, len(self.watched.reference.features))
+        block = block_of(number, self.rules.drift.block_ns, rows, len(self.watched.reference.features))
         evidence: list[DriftSignal | Fall] = [*self._inputs.fold(block), *self._loss.fold(block)]
         fall = self._scoreboard.fold(block, self.watched.id, self.watched.promised, self.rules.retrain)
         evidence += [fall] if fall is not None else []
@@ -214,17 +190,27 @@ class DriftWatch:
             yield told
         verdict = None if self.trial is None else self.trial.fold(block, self.rules.trial)
         if verdict is not None:
-            self.trial, self.standing = None, self.standing.judged()
-            self.verdict = verdict if verdict.kind == "promote" else None
-            yield verdict
+            yield self._judged(verdict)
+
+    def _judged(self, verdict: Verdict) -> Verdict:
+        self.trial, self.standing, self.verdict = None, self.standing.judged(), verdict
+        return verdict
 
     def registered(self, challenger: str) -> None:
         """The pending order has been carried out; its challenger is on trial from now on. Empty where nothing came of it."""
         self.standing = self.standing.registered(challenger)
         self.trial = Trial(champion=self.watched.id, challenger=challenger) if challenger else None
 
-    def promoted(self) -> None:
-        """The verdict has been carried out."""
+    def abandoned(self) -> Verdict | None:
+        """The challenger scores no longer, by another's word: its trial ends undecided. None where there is no trial."""
+        if self.trial is None:
+            return None
+        return self._judged(
+            self.trial.ended("undecided", (self.closed + 1) * self.rules.drift.block_ns, self.rules.trial)
+        )
+
+    def carried_out(self) -> None:
+        """What follows from the verdict has been done."""
         self.verdict = None
 
     def snapshot(self) -> bytes:
@@ -274,24 +260,3 @@ def read_on(
         arrived |= bool(outcomes)
         watch.take(reader.partition, outcomes, features)
     return arrived, list(watch.settle([reader.partition for reader in readers if reader.behind]))
-
-
-def _block(number: int, block_ns: int, rows: list[Row], width: int) -> Block:
-    """The rows as columns, in an order that is theirs alone; one that came twice counts once."""
-    once = {(row.symbol, row.ts_event, row.predicted_offset): row for row in rows}
-    rows = [once[key] for key in sorted(once)]
-    symbols = sorted({row.symbol for row in rows})
-    at = {name: i for i, name in enumerate(symbols)}
-    features = np.full((len(rows), width), np.nan)
-    for i, row in enumerate(rows):
-        if row.features:
-            features[i] = np.frombuffer(row.features, np.float64)
-
-    def column(values: Iterator[float | None]) -> NDArray[np.float64]:
-        return np.array([NAN if value is None else value for value in values], np.float64)
-
-    return Block(
-        number * block_ns, (number + 1) * block_ns, symbols, np.array([at[row.symbol] for row in rows], np.int64), features,
-        np.array([bool(row.features) for row in rows]), column(row.label for row in rows),
-        column(row.score for row in rows), column(row.rival for row in rows),
-    )  # fmt: skip

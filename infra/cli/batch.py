@@ -123,25 +123,39 @@ def schedule() -> None:
 
 @app.command("watch-drift", rich_help_panel="Processes")
 def watch_drift(
+    promotion: Annotated[
+        str,
+        typer.Option(
+            help="person: a challenger that has won is told, and you promote it. verdict: it is promoted when it has won, "
+            "with confidence, on live outcomes. TICKWIRE_DRIFT__PROMOTION, a person unless set: a model that wins on log loss "
+            "can still lose money, so let the verdict promote only once you have seen it judge well."
+        ),
+    ] = "",
     retrain: Annotated[
-        str, typer.Option(help='Program that gets an order as JSON and last prints {"challenger": NAME}.')
+        str,
+        typer.Option(
+            help="Program in place of the guarded nightly training: gets an order as JSON, lets its model score beside the "
+            'champion, and last prints {"challenger": ID}.'
+        ),
     ] = "",
-    promote: Annotated[
-        str, typer.Option(help="Program that gets the verdict on a challenger that has won; a person if left out.")
-    ] = "",
+    promote: Annotated[str, typer.Option(help="Program that gets the verdict on a challenger that has won.")] = "",
     learn: Annotated[
-        float, typer.Option(help="Make the model's reference from so many stored seconds, and end.", min=0)
+        float, typer.Option(help="Make the serving model's reference from so many stored seconds, and end.", min=0)
     ] = 0,
-    window: Annotated[float, typer.Option(help="Seconds of a window of the reference.", min=60)] = 900,
-    false_alarms: Annotated[float, typer.Option(help="Probability of any alarm on a quiet day.")] = 0.05,
+    window: Annotated[
+        float, typer.Option(help="Seconds of a window of references made now; TICKWIRE_DRIFT__WINDOW if 0.", min=0)
+    ] = 0,
+    false_alarms: Annotated[
+        float,
+        typer.Option(help="Probability of any alarm on a quiet day; TICKWIRE_DRIFT__FALSE_ALARMS_PER_DAY if 0.", min=0),
+    ] = 0,
     anew: Annotated[bool, typer.Option("--anew", help="Forget what was read and learnt.")] = False,
 ) -> None:
-    """Watch the model that scores for drift; tell it, and have it trained again when it must be."""
-    from infra.cli.drift import run  # noqa: PLC0415
+    """Watch the model that serves for drift; tell it, and have a challenger trained when it must be. `tickwire up` runs it."""
+    from infra.cli.drift import chosen, run  # noqa: PLC0415
 
-    run(
-        _settings(), retrain=retrain, promote=promote, learn_s=learn, window_s=window, false_alarms=false_alarms, anew=anew
-    )  # fmt: skip
+    found = chosen(_settings(), promotion=promotion, window_s=window, false_alarms=false_alarms)
+    run(found, retrain=retrain, promote=promote, learn_s=learn, anew=anew)
 
 
 @app.command("export-triton", rich_help_panel=MODELS)

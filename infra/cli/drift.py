@@ -1,77 +1,68 @@
-"""`tickwire watch-drift`: watch the model that scores, and have it trained again when it must be."""
+"""`tickwire watch-drift`: watch the model that serves, and have it trained again when it must be."""
 
-import json
 import shlex
-import subprocess
 import sys
-from dataclasses import dataclass
+from contextlib import closing
+from datetime import timedelta
 
-import msgspec
-import structlog
+from pydantic import ValidationError
 
 from infra.awaited import await_clickhouse, await_kafka
 from infra.cli.processes import ready
-from infra.drift import learn_reference, run_watch
+from infra.clickhouse import Database, connect
+from infra.drift import run_watch
+from infra.drift_actions import Actions, ByItself, Programs
+from infra.drift_live import live_models
+from infra.drift_reference import learn_reference
 from infra.kafka import create_topics
-from infra.settings import Settings
+from infra.log_identity import current_log
+from infra.settings import Drift, Settings
 from infra.stopping import Stop, ending
+from infra.tables import create_tables
 from models.drift import DriftRules
-from schemas.drift import RetrainOrder, Verdict
-from schemas.errors import SettingsError
+from processors.features import FEATURE_NAMES
+from schemas.errors import ModelError, SettingsError
 from streams.drift_watch import WatchRules
 
 
-@dataclass(frozen=True)
-class CommandActions:
-    """Programs that are given an order or a verdict as JSON on their standard input; an empty command is nobody.
-
-    What `retrain` prints last is a JSON object, whose `challenger` names the model among the outcomes' scores. A program that
-    fails has made nothing; that is said.
-    """
-
-    retrain_command: tuple[str, ...]
-    promote_command: tuple[str, ...]
-
-    def retrain(self, order: RetrainOrder) -> str:
-        said = _told(self.retrain_command, msgspec.json.encode(order))
-        try:
-            found = json.loads((said or "{}").splitlines()[-1])
-        except ValueError as error:
-            structlog.get_logger().error("the training did not say what it made", reason=str(error))
-            return ""
-        return str(found.get("challenger", "")) if isinstance(found, dict) else ""
-
-    def promote(self, verdict: Verdict) -> None:
-        _told(self.promote_command, msgspec.json.encode(verdict))
+def chosen(settings: Settings, *, promotion: str, window_s: float, false_alarms: float) -> Settings:
+    """The settings with what the options say; `SettingsError` for what cannot be."""
+    told = settings.drift.model_dump()
+    told |= {"promotion": promotion} if promotion else {}
+    told |= {"window": timedelta(seconds=window_s)} if window_s else {}
+    told |= {"false_alarms_per_day": false_alarms} if false_alarms else {}
+    try:
+        return settings.model_copy(update={"drift": Drift.model_validate(told)})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise SettingsError(f"--{'-'.join(map(str, wrong['loc']))}: {wrong['msg']}, was {wrong['input']!r}") from error
 
 
-def _told(command: tuple[str, ...], said: bytes) -> str:
-    """Standard output; empty where there is no command or it failed."""
-    if not command:
-        return ""
-    done = subprocess.run(command, input=said, stdout=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        structlog.get_logger().error("a command failed", command=shlex.join(command), status=done.returncode)
-        return ""
-    return done.stdout.decode().strip()
-
-
-def run(
-    settings: Settings, *, retrain: str, promote: str, learn_s: float, window_s: float, false_alarms: float, anew: bool
-) -> None:
+def run(settings: Settings, *, retrain: str, promote: str, learn_s: float, anew: bool) -> None:
     """Watch until told to stop; with `learn_s` make the reference from what is stored, and end."""
     settings = ready(settings)
-    if not 0 < false_alarms < 1:
-        raise SettingsError(f"--false-alarms: expected a probability between 0 and 1, was {false_alarms}")
     await_clickhouse(settings)
-    if learn_s:
-        sys.stdout.write(f"{learn_reference(settings, learn_s, window_s)}\n")
-        return
     await_kafka(settings)
+    if learn_s:
+        sys.stdout.write(f"{_learnt(settings, learn_s)}\n")
+        return
     create_topics(settings.kafka)
     stop = Stop()
     stop.on_signals()
-    actions = CommandActions(tuple(shlex.split(retrain)), tuple(shlex.split(promote)))
-    rules = WatchRules(drift=DriftRules(false_alarms_per_day=false_alarms))
+
+    def actions(database: Database) -> Actions:
+        create_tables(database, settings.clickhouse.database, FEATURE_NAMES)  # we may be here before scoring is
+        by_itself = ByItself.of(settings, database, settings.drift.promotion)
+        return Programs(shlex.split(retrain), shlex.split(promote), by_itself)
+
+    rules = WatchRules(drift=DriftRules(false_alarms_per_day=settings.drift.false_alarms_per_day))
     with ending(stop):
         run_watch(settings, actions, stop.is_set, rules=rules, anew=anew)
+
+
+def _learnt(settings: Settings, seconds: float) -> str:
+    with closing(connect(settings.clickhouse.url.get_secret_value())) as database:
+        serving = live_models(settings, database, current_log(settings.kafka).log_id).serving
+        if not serving:
+            raise ModelError("expected a model that serves, found no outcome of any; let `tickwire score` run with one")
+        return str(learn_reference(settings, database, serving, seconds))

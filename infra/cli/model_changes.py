@@ -1,11 +1,12 @@
 """`tickwire models promote …` and its like, and the scoreboard."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 from rich.console import Console
@@ -15,11 +16,11 @@ from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.instance import attached
 from infra.model_changes import ask, taken, write_changes
-from infra.scoreboard import ALL, Line, Wanted, scoreboard, told
+from infra.scoreboard import By, Line, Wanted, scoreboard, told
 from infra.settings import Settings
 from infra.warm_start import warm_changes
 from schemas.control import ModelChange
-from schemas.errors import ModelError
+from schemas.errors import ModelError, SettingsError
 
 MEASURES = ("log_loss", "gain", "brier", "calibration_error", "hit_rate", "information", "net_bp")
 
@@ -64,12 +65,14 @@ def _awaited(settings: Settings, at_ns: int, partitions: int, told: tuple[str, s
 
 
 def show_scoreboard(
-    settings: Settings, hours: float, groups: Sequence[str], horizon_s: float, *, as_json: bool
+    settings: Settings, hours: float, groups: Sequence[str], by: str, horizon_s: float, *, as_json: bool
 ) -> None:
     """Print how each model did, with intervals."""
+    if by not in get_args(By):
+        raise SettingsError(f"--by: expected {', '.join(get_args(By))}, was {by!r}")
     settings = attached(settings)
-    made = {ALL: ()} | {name: tuple(name.split(",")) for name in groups}
-    wanted = Wanted(hours, made, (round(horizon_s * 1e9),) if horizon_s else ())
+    made = {**settings.models.groups, **{name: tuple(name.split(",")) for name in groups}}
+    wanted = Wanted(hours, made, cast(By, by), (round(horizon_s * 1e9),) if horizon_s else ())
     database = connect(settings.clickhouse.url.get_secret_value(), timeout_s=120)
     try:
         lines = scoreboard(database, settings.clickhouse.database, wanted)
@@ -84,7 +87,10 @@ def show_scoreboard(
     )  # fmt: skip
     for line in lines:
         grid.add_row(*_cells(line))
-    Console().print(grid)
+    console = Console()
+    console.print(grid)
+    for why in sorted({line.why for line in lines if line.found is not None and line.why}):
+        console.print(why)
 
 
 def _cells(line: Line) -> list[str]:
@@ -106,6 +112,11 @@ def _as_json(line: Line) -> dict[str, Any]:
     if line.found is not None:
         for name in MEASURES:
             interval = getattr(line.found, name)
-            about[name] = {"value": interval.value, "low": interval.low, "high": interval.high}
+            about[name] = {end: _finite(getattr(interval, end)) for end in ("value", "low", "high")}
         about["trades"] = line.found.trades
     return about
+
+
+def _finite(number: float) -> float | None:
+    """JSON has no NaN."""
+    return number if math.isfinite(number) else None

@@ -120,6 +120,10 @@ def scoreboard(
     group: Annotated[
         list[str] | None, typer.Option(help="Symbols separated by commas that are judged together; may be repeated.")
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option(help="symbol or venue: each of them for itself too. Groups of your own: TICKWIRE_MODELS__GROUPS."),
+    ] = "all",
     horizon: Annotated[float, typer.Option(help="Seconds; every horizon if 0.", min=0)] = 0,
     json: Json = False,
 ) -> None:
@@ -127,4 +131,4 @@ def scoreboard(
     from infra.cli.model_changes import show_scoreboard  # noqa: PLC0415
     from infra.settings import load  # noqa: PLC0415
 
-    show_scoreboard(load(), hours, group or (), horizon, as_json=json)
+    show_scoreboard(load(), hours, group or (), by, horizon, as_json=json)

@@ -139,6 +139,8 @@ class _Start:
             self.supervisor.start(self._process("schedule"))
         self._await_rebuild()
         self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
+        if self.settings.drift.watch:  # behind everything that a person waits for
+            self.supervisor.start(self._process("watch-drift"))
 
     def _await_rebuild(self) -> None:
         """Folding a long log again takes its time; it is over when its request is gone, or scoring was given up."""
@@ -218,6 +220,7 @@ class _Start:
             ("kafka", s.kafka.bootstrap), ("redis", _bare(s.redis.url.get_secret_value())),
             ("clickhouse", _bare(s.clickhouse.url.get_secret_value())), ("score", "Bytewax: fold, score, store"),
             ("news", "Faust: news into signals"), ("collect", source), ("api", api),
+            ("watch-drift", "the champion: drift, trials, orders" if s.drift.watch else "not watched"),
             ("feed", f"ws://{s.api.host}:{s.api.port}/v1/stream"), ("page", f"{api}/"), ("metrics", f"{api}/metrics"),
             ("", f"http://127.0.0.1:{self.metrics_port}/metrics"),
         ):  # fmt: skip

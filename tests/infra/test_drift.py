@@ -12,30 +12,33 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from infra.clickhouse import Database, connect
-from infra.drift import DriftProcess, run_watch, save_reference
+from infra.drift import run_watch
+from infra.drift_live import Live, live_models
+from infra.drift_process import DriftProcess
+from infra.drift_reference import reference_for, save_reference
 from infra.embedded.services import Embedded
-from infra.feature_rows import ClickHouseFeatureRows, stored_dataset
+from infra.feature_rows import ClickHouseFeatureRows, stored_dataset, stored_windows
 from infra.kafka import client_config
 from infra.kafka_log import READER
 from infra.kafka_writer import KafkaWriter
-from infra.outcomes_log import OutcomePartition
+from infra.outcomes_log import OutcomePartition, open_outcomes
 from infra.settings import Kafka, Settings
 from models.drift import NS, DriftRules
-from models.drift_reference import Reference, reference_of
+from models.drift_reference import reference_of
 from models.input_drift import SCORE
 from models.manifest import save
 from schemas.drift import DriftEvent, DriftSignal, RetrainOrder, Verdict
 from schemas.errors import BackendError, LogError, RecoveryError
-from schemas.tables import OUTCOMES as OUTCOMES_TABLE
-from schemas.tables import features_table
+from schemas.tables import MODEL_CHANGES, OUTCOME_SCORES, features_table
 from schemas.topics import DRIFT, OUTCOMES
 from streams.drift_watch import Watched, WatchRules
 from tests.models.quiet_market import NAMES, WINDOW, Day, day
 from tests.models.rows import described, logistic
 from tests.services.flows import fresh_topics
-from tests.streams.test_drift_watch import World, scores
+from tests.streams.test_drift_watch import World
 
 RULES = WatchRules(drift=DriftRules(least_labels=6))
 QUIET, LOUD = day(1), day(1, day_number=1, minutes=60, loud=3.0)
@@ -58,8 +61,11 @@ class Trainer:
             raise Killed
         return "c1"
 
-    def promote(self, verdict: Verdict) -> None:
-        raise AssertionError("nobody has won")
+    def judged(self, verdict: Verdict) -> None:
+        raise AssertionError("no trial is over")
+
+    def stop(self) -> None:
+        """Nothing is under way."""
 
 
 @dataclass
@@ -75,10 +81,10 @@ class Place:
         return ClickHouseFeatureRows(self.database, self.name, within_s=within_s)
 
     def process(self, trainer: Trainer, data: Path, *, anew: bool = False) -> DriftProcess:
-        watched = Watched("onnx", "m1", reference_of(QUIET.dataset(), WINDOW, scores={SCORE: QUIET.score}))
+        watched = Watched("m1", reference_of(QUIET.dataset(), WINDOW, scores={SCORE: QUIET.score}))
         settings = self.settings.model_copy(update={"data": data})
         return DriftProcess(
-            settings, watched, self.features(), KafkaWriter(settings.kafka), trainer, RULES, scores, anew
+            settings, watched, self.features(), KafkaWriter(settings.kafka), lambda: Live("m1", ("c1",)), trainer, RULES, anew
         )  # fmt: skip
 
     def said(self) -> list[DriftEvent]:
@@ -105,20 +111,19 @@ def stored(database: Database, name: str, of: Day) -> None:
     symbols, columns = [of.symbols[each] for each in of.symbol], dict(zip(NAMES, of.features.T, strict=True))
     made = {"symbol": symbols, "ts_event": of.ts, "kind": ["quote"] * n, **columns, **source}
     database.insert(f"{name}.features", made)
-    one = np.ones(n)
     database.insert(
-        f"{name}.outcomes",
+        f"{name}.outcome_scores",
         {
             "symbol": symbols, "ts_event": of.ts, "ts_matured": of.ts + 10 * NS, "horizon_ns": np.full(n, 10 * NS),
-            "predicted_offset": np.arange(n), "price": one, "price_matured": one, "log_return": 0 * one, "label": of.label,
-            "online": [None] * n, "onnx": of.score, **source,
+            "predicted_offset": np.arange(n), "model_id": ["m1"] * n, "champion": np.ones(n, np.bool_), "score": of.score,
+            "label": of.label, "log_return": np.zeros(n), **source,
         },
     )  # fmt: skip
 
 
-def write_outcomes(kafka: Kafka, of: Day) -> None:
+def write_outcomes(kafka: Kafka, of: Day, model: str = "m1") -> None:
     writer = KafkaWriter(kafka)
-    for partition, outcomes in World(of).polls(200):
+    for partition, outcomes in World(of, model=model).polls(200):
         writer.send(OUTCOMES, partition, [(each.symbol, OUTCOMES.encode(each)) for each in outcomes])
     writer.flush()
 
@@ -131,7 +136,7 @@ def place(embedded: Embedded, tmp_path: Path) -> Iterator[Place]:
     name = f"drift_{uuid.uuid4().hex[:8]}"
     database = connect(embedded.clickhouse_url)
     database.command(f"CREATE DATABASE `{name}`")
-    for table in (features_table(NAMES), OUTCOMES_TABLE):
+    for table in (features_table(NAMES), OUTCOME_SCORES, MODEL_CHANGES):
         database.command(table.ddl(name))
     stored(database, name, LOUD)
     write_outcomes(kafka, LOUD)
@@ -213,9 +218,15 @@ def damage(path: Path) -> None:
 
 
 @pytest.mark.embedded
-def test_offsets_that_the_broker_does_not_have_are_refused(place: Place) -> None:
-    with pytest.raises(LogError, match=r"expected offset 99999999 .* --anew"):
+def test_offsets_that_the_broker_does_not_have_are_told_and_watching_goes_on_with_what_there_is(place: Place) -> None:
+    with pytest.raises(LogError, match="expected offset 99999999 where watching goes on"):
         OutcomePartition(place.settings.kafka, 0, 99_999_999)
+    with capture_logs() as said:
+        readers = open_outcomes(place.settings.kafka, {1: 99_999_999, 2: 5})
+    assert [reader.next_offset for reader in readers] == [0, 0, 5]
+    assert [each["event"] for each in said] == ["outcomes were not watched"]
+    for reader in readers:
+        reader.close()
 
 
 @pytest.mark.embedded
@@ -253,7 +264,7 @@ def test_features_that_are_not_stored_yet_are_waited_for_and_then_it_is_an_error
 
 @pytest.mark.embedded
 def test_what_is_stored_can_be_taken_as_the_reference(place: Place) -> None:
-    dataset, told = stored_dataset(place.database, place.name, NAMES, score="onnx", seconds=3600, horizon_ns=10 * NS)
+    dataset, told = stored_dataset(place.database, place.name, NAMES, model="m1", seconds=3600, horizon_ns=10 * NS)
     late = LOUD.ts > LOUD.ts.max() - 3600 * NS
     assert len(dataset) == late.sum()
     np.testing.assert_array_equal(dataset.features, LOUD.features[late])
@@ -267,34 +278,82 @@ def test_what_is_stored_can_be_taken_as_the_reference(place: Place) -> None:
 
 
 @pytest.mark.embedded
-def test_the_watch_follows_the_model_that_scores_and_begins_anew_with_another(
+def test_windows_with_outcomes_of_a_model_are_counted(place: Place) -> None:
+    def windows(model: str, horizon_ns: int = 10 * NS) -> int:
+        return stored_windows(place.database, place.name, model, horizon_ns, 900 * NS)
+
+    assert windows("m1") == 4
+    assert windows("m2") == windows("m1", 60 * NS) == 0
+
+
+def changed(place: Place, number: int, champion: str, challengers: str) -> None:
+    """A change of the models, as scoring stores it."""
+    place.database.insert(
+        f"{place.name}.model_changes",
+        {
+            "ts_event": [number], "action": ["challenge"], "model_id": ["c1"], "by": [""], "why": [""], "refused": [""],
+            "champion": [champion], "onnx_id": ["m1"], "challengers": [challengers], "log_id": ["log"], "src_partition": [0],
+            "src_offset": [number], "ts_broker": [0],
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.embedded
+def test_who_serves_is_what_the_log_says(place: Place, tmp_path: Path) -> None:
+    settings = found_at(place, tmp_path)
+    assert live_models(settings, place.database, "log") == Live("m1")
+    changed(place, 1, "onnx", "c1 c2")
+    assert live_models(settings, place.database, "log") == Live("m1", ("c1", "c2"))
+    assert live_models(settings, place.database, "another log") == Live("m1")
+    changed(place, 2, "online", "c2")
+    assert live_models(settings, place.database, "log") == Live("online", ("c2",))
+    fresh_topics(settings.kafka)
+    assert live_models(settings, place.database, "log") == Live("")
+
+
+def found_at(place: Place, data: Path) -> Settings:
+    url = SecretStr(place.url)
+    clickhouse = place.settings.clickhouse.model_copy(update={"url": url, "database": place.name})
+    return place.settings.model_copy(update={"data": data, "clickhouse": clickhouse})
+
+
+@pytest.mark.embedded
+def test_the_watch_waits_for_a_reference_follows_the_model_that_serves_and_begins_anew_with_another(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infra.drift.LOOK_EVERY_S", 0.0)
-    url = SecretStr(place.url)
-    clickhouse = place.settings.clickhouse.model_copy(update={"url": url, "database": place.name})
-    settings = place.settings.model_copy(update={"data": tmp_path, "clickhouse": clickhouse})
+    settings = found_at(place, tmp_path)
     reference = reference_of(QUIET.dataset(), WINDOW, scores={SCORE: QUIET.score})
-    ids = [scoring_model(settings, bias, reference) for bias in (0.1, 0.2)]
-    scoring_model(settings, 0.1, reference)
-    deadline, found = monotonic() + 60, set[str]()
+    ids = [scoring_model(settings, bias) for bias in (0.1, 0.2)]
+    write_outcomes(settings.kafka, day(1, day_number=2, minutes=60, loud=3.0), ids[0])
+    deadline, found, looks = monotonic() + 90, set[str](), 0
 
     def stop() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            save_reference(settings, ids[0], reference)
         found.update(each.model for each in place.said() if isinstance(each, DriftSignal))
-        if found == {ids[0]}:
-            scoring_model(settings, 0.2, reference)
+        if found == {ids[0]} and reference_for(settings, ids[1]) is None:
+            save_reference(settings, ids[1], reference)
+            write_outcomes(settings.kafka, day(1, day_number=3, minutes=60, loud=3.0), ids[1])
         return found == set(ids) or monotonic() > deadline
 
-    run_watch(settings, None, stop, rules=RULES)
+    with capture_logs() as said:
+        run_watch(settings, None, stop, rules=RULES)
     assert found == set(ids)
     assert {path.name for path in (tmp_path / "drift").iterdir()} == {f"{each}.state" for each in ids}
+    told = [(each["event"], each["model"]) for each in said if each["event"] in WORDS]
+    assert told == [(WORDS[0], ids[0]), (WORDS[1], ids[0]), (WORDS[1], ids[1])], "once each"
 
 
-def scoring_model(settings: Settings, bias: float, reference: Reference) -> str:
-    """Put a model where the one that scores lies; its id."""
+WORDS = ("no drift reference yet: it is learnt from live outcomes", "watching")
+
+
+def scoring_model(settings: Settings, bias: float) -> str:
+    """Put a model where those that score lie; its id."""
     content = logistic(bias)
     manifest = msgspec.structs.replace(described(content, [[0.0, 0.0, 0.0]], [0.5]), name="mlp")
     manifest = msgspec.structs.replace(manifest, id=f"mlp-{manifest.sha256[:12]}")
     save(manifest, content, settings.data / "models")
-    save_reference(settings, manifest.id, reference)
     return manifest.id
