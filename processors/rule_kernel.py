@@ -9,7 +9,7 @@ from processors.interruptions import GAP
 from processors.rule_fields import CHANGE, MEAN, OF_BAR, OF_OUTCOME, OF_ROW, PART, PARTS, RELATIVE, VALUE, WINDOW_MEMORY, Z_SCORE
 from processors.timeline import FOLDED
 
-VENUE, NOW, SINCE, FIRED_AT, FIRED, OPENED, CLOSES, UNTIL = range(8)
+VENUE, NOW, SINCE, FIRED_AT, FIRED, OPENED, CLOSES, UNTIL, DOWN = range(9)
 NOTHING, OFF, ON = range(3)
 LEAST = 20
 """Values that a z-score needs before it."""
@@ -20,7 +20,7 @@ NUMBER, LAST, COUNT, MEAN_OF, SQUARES = range(PART)
 @njit(cache=True)
 def judge(first, stop, at, events, rows, bars, outcomes, rules, state, touched, out):  # type: ignore[no-untyped-def]
     """Events `first` to `stop`; (next event, next row, next bar, next outcome, alerts). Stops early for want of room."""
-    kind, venue, ts, door, breaks = events
+    kind, venue, ts, up, door, breaks = events
     row_symbol, row_now, row_session, values = rows
     told, conditions = rules
     begin, rule_of, pair = state[0], state[1], state[2]
@@ -69,9 +69,9 @@ def judge(first, stop, at, events, rows, bars, outcomes, rules, state, touched, 
                 if not (its or touched[p] == 1):
                     continue
                 pair[p, NOW] = max(pair[p, NOW], ts[i])
-                if its and (breaks[i] == GAP or breaks[i] == -GAP) and pair[p, FIRED] == 0:
-                    pair[p, SINCE] = -1
-                if touched[p] == 1 or (its and _waits(p, told[rule_of[p]], pair)):
+                if its:
+                    _hear(p, up[i], breaks[i], pair)
+                if touched[p] == 1 or (its and up[i] and _passes(p, told[rule_of[p]], pair)):
                     m = _decide(i, p, pair[p, NOW], told[rule_of[p]], conditions[rule_of[p]], state, out, m)
                 touched[p] = 0
     return stop, r, b, o, m
@@ -91,8 +91,16 @@ def _enter(p, i, kind, venue, now, session, breaks, pair, state, conditions):  #
             if conditions[c].made == CHANGE or conditions[c].made == RELATIVE or conditions[c].made == Z_SCORE:
                 at = state[5][p] + conditions[c].memory
                 state[6][at : at + WINDOW_MEMORY] = np.nan
-    if (fresh or breaks == GAP or breaks == -GAP) and pair[p, FIRED] == 0:
+    if (fresh or breaks == -GAP or pair[p, DOWN] == 1) and pair[p, FIRED] == 0:
         pair[p, SINCE] = -1
+
+
+@njit(cache=True)
+def _hear(p, up, breaks, pair):  # type: ignore[no-untyped-def]
+    """A heartbeat of its venue: time in which nobody listened, or the venue was down, is no time in which a rule held."""
+    if (not up or breaks == -GAP or pair[p, DOWN] == 1) and pair[p, FIRED] == 0:
+        pair[p, SINCE] = -1
+    pair[p, DOWN] = 0 if up else 1
 
 
 @njit(cache=True)
@@ -106,10 +114,9 @@ def _counts(p, rule, pair, now, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _waits(p, rule, pair):  # type: ignore[no-untyped-def]
-    """Whether time alone may let the rule fire."""
-    now = pair[p, NOW]
-    return pair[p, FIRED] == 0 and pair[p, SINCE] >= 0 and now < pair[p, UNTIL] and _counts(p, rule, pair, now, now)
+def _passes(p, rule, pair):  # type: ignore[no-untyped-def]
+    """Whether time passes for the rule, though nothing is said of the symbol: its session goes on."""
+    return pair[p, NOW] < pair[p, UNTIL] and _counts(p, rule, pair, pair[p, NOW], pair[p, NOW])
 
 
 @njit(cache=True)
@@ -217,8 +224,10 @@ def _move(memory, at, number):  # type: ignore[no-untyped-def]
     newest = -1.0
     for k in range(PARTS):
         part = at + 2 + k * PART
-        if newest < memory[part + NUMBER] <= number - PARTS:
-            newest, memory[at + WAS] = memory[part + NUMBER], memory[part + LAST]
+        if memory[part + NUMBER] <= number - PARTS:
+            if memory[part + NUMBER] > newest:
+                newest, memory[at + WAS] = memory[part + NUMBER], memory[part + LAST]
+            memory[part + NUMBER] = np.nan
     part = at + 2 + np.int64(number % PARTS) * PART
     memory[part : part + PART] = 0.0
     memory[part + NUMBER], memory[at + NEWEST] = number, number

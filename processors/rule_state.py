@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from processors.rule_fields import Compiled
 from processors.rule_kernel import NOTHING
 from schemas.rules import MOST_CONDITIONS, Rule
 
-PAIR_WIDTH = 8
-FRESH = (-1, -1, -1, -1, 0, -1, -1, -1)
-"""`rule_kernel`: VENUE, NOW, SINCE, FIRED_AT, FIRED, OPENED, CLOSES, UNTIL."""
+FRESH: Final = (-1, -1, -1, -1, 0, -1, -1, -1, 0)
+"""`rule_kernel`: VENUE, NOW, SINCE, FIRED_AT, FIRED, OPENED, CLOSES, UNTIL, DOWN."""
 
 
 @dataclass(slots=True)
@@ -22,7 +21,7 @@ class Pairs:
     """A line for every rule and symbol: P of them.
 
     symbol, rule   [P], sorted by both                    begin    [symbols + 1]: where a symbol's lines are
-    pair           int64 [P, 8]                           on       int8 [P, MOST_CONDITIONS]
+    pair           int64 [P, 9]                           on       int8 [P, MOST_CONDITIONS]
     value          [P, MOST_CONDITIONS], what was last compared    memory   of windows and outcomes; a pair's from `offset` on
     """
 

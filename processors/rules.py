@@ -143,7 +143,7 @@ class Alerting:
         rules, pairs = self._compiled, self._pairs
         assert rules is not None
         e, p, b, m = seen.events, seen.placed, seen.bars, seen.matured
-        columns = (e.kind, e.venue, e.ts_event, p.door, seen.interrupted.breaks)
+        columns = (e.kind, e.venue, e.ts_event, e.up, p.door, seen.interrupted.breaks)
         values = row_values(rules.columns, self.vocabulary.features, seen.features, seen.batch, seen.scores)
         rows = (seen.batch.symbol, seen.batch.now, (p.opened, p.closes, p.until), values)
         bars = (b.event, b.row, b.kind, b.stamps, np.column_stack([b.numbers, b.stamps[:, 2]]))

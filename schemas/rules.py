@@ -3,8 +3,8 @@
 A rule watches every symbol that it names, each for itself, by the time of the events. What its words mean:
 
 update      a row of the symbol (trade, quote, news), a bar of it that closes, or an outcome of it that becomes known. All that
-            one record of the log brings is taken first; then the rule is judged once. Heartbeats of the symbol's venue let
-            time pass while nothing is said of it. A value that is missing or not finite changes nothing.
+            one record of the log brings is taken first; then the rule is judged once. It is also judged at heartbeats of the
+            symbol's venue, within its session. A value that is missing or not finite changes nothing.
 `>` `<`     on beyond the threshold; off again once the value is back at the threshold or, with a band, `hysteresis` behind it
 crosses_…   the same, but first the value must have been seen where it would be off: a rule that begins beyond does not fire
 changes_by  the same of the value's change over `window_s`: rises for a threshold above 0, falls for one below; `relative`: as a
@@ -12,8 +12,8 @@ changes_by  the same of the value's change over `window_s`: rises for a threshol
 z_score     the same of the value's distance from the mean of those before it, in standard deviations of theirs (at least 20
             values, of this part of the window and the 15 before it): above for a threshold above 0, below for one below
 match       the rule holds while `all` of its conditions are on, or `any`; each keeps its state until its own value changes
-dwell_s     it has to hold for so long without a break before it fires. A gap in the feed, a new session, and what lies
-            outside the session filter are breaks.
+dwell_s     it has to hold for so long without a break before it fires. A new session, a row outside the session filter, and
+            time in which the venue was down or nobody listened (no heartbeat) are breaks.
 cool_down_s it fires no sooner than so long after it last fired for that symbol; while it still holds then, it fires
 cleared     a rule that has fired clears at the first update at which it does not hold
 session     `regular`: only what happens in regular trading counts: rows within it, bars that start and predictions made in it

@@ -14,6 +14,7 @@ IDENTITY: Final[Mapping[str, Sequence[str]]] = {
     "outcome_scores": ("src_offset", "predicted_offset", "horizon_ns", "model_id"),
     "challenger_scores": ("src_offset", "model_id"),
     "model_changes": ("src_offset", "action", "model_id"),
+    "alerts": ("src_offset", "symbol", "rule"),
     "bars": ("src_offset", "symbol", "kind", "start", "rev"),
 }
 """What makes two rows of one partition the same row; `src_offset` alone where a table is not named."""
