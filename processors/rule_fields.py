@@ -187,7 +187,7 @@ def outcome_values(matured: Matured, line_ups: Sequence[LineUp]) -> Matrix:
     p = np.where(np.isfinite(champion), champion, other)
     label = matured.label
     moved = (label == 0.0) | (label == 1.0)
-    hit = np.where(p == 0.5, 0.5, (p > 0.5) == (label == 1.0))  # noqa: PLR2004 - even odds
+    hit = np.where(p == 0.5, 0.5, (p > 0.5) == (label == 1.0))
     values = np.column_stack([hit, (p - label) ** 2, np.log(matured.price[:, 1] / matured.price[:, 0])])
     values[~(moved & np.isfinite(p)), :2] = np.nan
     return values

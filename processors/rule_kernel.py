@@ -6,7 +6,19 @@ from numba import njit
 from processors.batch import NEWS
 from processors.columns import HEARTBEAT, SESSION
 from processors.interruptions import GAP
-from processors.rule_fields import CHANGE, MEAN, OF_BAR, OF_OUTCOME, OF_ROW, PART, PARTS, RELATIVE, VALUE, WINDOW_MEMORY, Z_SCORE
+from processors.rule_fields import (
+    CHANGE,
+    MEAN,
+    OF_BAR,
+    OF_OUTCOME,
+    OF_ROW,
+    PART,
+    PARTS,
+    RELATIVE,
+    VALUE,
+    WINDOW_MEMORY,
+    Z_SCORE,
+)
 from processors.timeline import FOLDED
 
 VENUE, NOW, SINCE, FIRED_AT, FIRED, OPENED, CLOSES, UNTIL, DOWN = range(9)
@@ -60,7 +72,7 @@ def judge(first, stop, at, events, rows, bars, outcomes, rules, state, touched, 
                 elif pair[p, FIRED] == 0 and touched[p] == 0:
                     pair[p, SINCE] = -1
                 if touched[p] == 1:
-                    m = _decide(i, p, pair[p, NOW], told[rule_of[p]], conditions[rule_of[p]], state, out, m)
+                    m = _decide(i, p, pair[p, NOW], told[rule_of[p]], state, out, m)
                     touched[p] = 0
             r += 1
         elif kind[i] == HEARTBEAT or (heard and kind[i] == SESSION):
@@ -72,7 +84,7 @@ def judge(first, stop, at, events, rows, bars, outcomes, rules, state, touched, 
                 if its:
                     _hear(p, up[i], breaks[i], pair)
                 if touched[p] == 1 or (its and up[i] and _passes(p, told[rule_of[p]], pair)):
-                    m = _decide(i, p, pair[p, NOW], told[rule_of[p]], conditions[rule_of[p]], state, out, m)
+                    m = _decide(i, p, pair[p, NOW], told[rule_of[p]], state, out, m)
                 touched[p] = 0
     return stop, r, b, o, m
 
@@ -149,7 +161,7 @@ def _take(p, of, kind, numbers, at, conditions, told, state):  # type: ignore[no
 
 
 @njit(cache=True)
-def _decide(i, p, now, rule, conditions, state, out, m):  # type: ignore[no-untyped-def]
+def _decide(i, p, now, rule, state, out, m):  # type: ignore[no-untyped-def]
     """Fire or clear; the number of alerts after it."""
     pair, on, value = state[2], state[3], state[4]
     count = 0

@@ -154,7 +154,8 @@ class Shard:
             partition=self.partition, stretch=stretch, events=events, placed=placed, folded=folded,
             names=self.symbols.names, venues=self.symbols.venues, batch=batch, features=features, scores=scores,
             bars=bars, requests=requests, matured=matured[0], outcomes=merged(matured),
-            changes=changes, alerts=alerts, rule_changes=rule_changes, ledger=self._enter(stretch, placed, matrix), counts=self.ledger.counts.tolist(),
+            changes=changes, alerts=alerts, rule_changes=rule_changes, ledger=self._enter(stretch, placed, matrix),
+            counts=self.ledger.counts.tolist(),
         )  # fmt: skip
 
     def _dated(self, stretch: LogStretch) -> LogStretch:

@@ -82,7 +82,9 @@ def _bars(found: list[Happening], output: ShardOutput, kinds: Sequence[str]) -> 
     bars = output.bars
     for b in range(len(bars)):
         symbol, kind, start, end = output.names[bars.row[b]], kinds[bars.kind[b]], *bars.stamps[b, :2].tolist()
-        for name, value in zip(("open", "high", "low", "close", "volume", "value"), bars.numbers[b].tolist(), strict=True):
+        for name, value in zip(
+            ("open", "high", "low", "close", "volume", "value"), bars.numbers[b].tolist(), strict=True
+        ):
             found[bars.event[b]].samples.append((symbol, f"bar.{kind}.{name}", value, end, start))
 
 
@@ -260,7 +262,9 @@ def expected(
 ) -> list[Said]:
     """What rules say of the records behind `since` and before `until`."""
     said = []
-    watched = [Watched(rule, name) for name in output.names for rule in rules if not rule.symbols or name in rule.symbols]
+    watched = [
+        Watched(rule, name) for name in output.names for rule in rules if not rule.symbols or name in rule.symbols
+    ]
     for happening in happenings(output, bar_kinds):
         if happening.offset <= since or (until is not None and happening.offset >= until):
             continue

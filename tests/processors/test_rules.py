@@ -158,7 +158,9 @@ def test_a_change_that_cannot_be_is_refused_and_says_why() -> None:
         RuleChange(action="add", id="y", rule=rule("y", when("volatility_61s", ">", 1), when("bar.2m.close", ">", 1))),
         RuleChange(action="add", id="y", rule=rule("y", when("mid", "z_score", 2), when("outcome.brier", ">", 1))),
     ]  # fmt: skip
-    noise = Control(topic="rules", id="z", ts_event=START, ts_ingest=START, body='{"action": "add", "id": "z", "rule": 1}')
+    noise = Control(
+        topic="rules", id="z", ts_event=START, ts_ingest=START, body='{"action": "add", "id": "z", "rule": 1}'
+    )
     outputs = fold([*added(good), *(control(each) for each in bad), noise])
     told = [each.refused for o in outputs for each in o.rule_changes]
     assert told[:6] == [
@@ -254,7 +256,9 @@ def small_logs(draw: st.DrawFn) -> list[Event]:
         elif what == "news":
             out.append(NewsSignal(**(ids | {"venue": "W"}), sentiment=0.5, item_id=str(n)))
         else:
-            out.append(Heartbeat(venue=venue, seq=n, ts_event=now, ts_ingest=now, state="down" if what == "down" else "up"))
+            out.append(
+                Heartbeat(venue=venue, seq=n, ts_event=now, ts_ingest=now, state="down" if what == "down" else "up")
+            )
     return out
 
 
