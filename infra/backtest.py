@@ -96,7 +96,7 @@ class _Backtesting:
         return ModelRuns(served.runs(partition), lambda name: model_of(self.settings, name), FEATURES_ID)
 
     def _chosen(self, database: Database) -> dict[int, tuple[int, int, int]]:
-        """Partition to where the fold begins, and the stretch that is judged; those that have none of its symbols are left out."""
+        """Partition to where the fold begins, and the stretch that is judged; only where the rule's symbols are."""
         name, asked = self.settings.clickhouse.database, self.request
         begins, ends = (self._offsets(database, name, bound) for bound in (asked.begin, asked.end))
         named = {p for bound in (asked.begin, asked.end) if isinstance(bound, Mapping) for p in bound}

@@ -1,7 +1,6 @@
 """Changes of the alert rules go onto the log, as changes of the models do; which stand is told by what the fold stored."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -14,29 +13,11 @@ from processors.rule_fields import Vocabulary
 from processors.shard import FoldRules
 from schemas.errors import RuleError
 from schemas.events import Control
-from schemas.rules import RULES, Rule, RuleChange, body_of_rule
+from schemas.rules import RULES, Rule, RuleChange, RuleTaken, StandingRule, body_of_rule
 from streams.ports import Clock
 
 WITHIN_S: Final = 20.0
 LOOK_EVERY_S: Final = 0.1
-
-
-class StandingRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule that stands, and since when: the time of its change, and where in each partition."""
-
-    rule: Rule
-    rev: int
-    since_ns: int
-    by: str
-    fence: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What came of a change: partition to the offset of its fence, and why it was refused, where it was."""
-
-    fence: Mapping[int, int]
-    refused: str
 
 
 def vocabulary(fold: FoldRules | None = None) -> Vocabulary:
@@ -56,21 +37,23 @@ def write_rule_change(kafka: Kafka, change: RuleChange, clock: Clock) -> int:
 
 
 def taken(
-    database: Database, name: str, change: tuple[str, int], partitions: int, sleep: Callable[[float], None],
+    database: Database, name: str, change: RuleChange, at: int, partitions: int, sleep: Callable[[float], None],
     within_s: float = WITHIN_S,
-) -> Taken:  # fmt: skip
-    """What scoring stored of a change (id of the rule, time of the event), once it has of all partitions, or the time is over."""
-    waited, rule, at = 0.0, *change
+) -> RuleTaken:  # fmt: skip
+    """What scoring stored of a change, once it has of all partitions, or the time is over; `at`: its event's time."""
+    waited = 0.0
     sql = (
         f"SELECT src_partition, min(src_offset), any(refused) FROM `{name}`.rule_changes "  # noqa: S608
         "WHERE rule = {rule:String} AND ts_event = fromUnixTimestamp64Nano({at:Int64}) "
         "GROUP BY src_partition ORDER BY src_partition"
     )
     while True:
-        rows = database.rows(sql, {"rule": rule, "at": at}).rows
+        rows = database.rows(sql, {"rule": change.id, "at": at}).rows
         if len(rows) == partitions or waited >= within_s:
-            refused = next((str(why) for _, _, why in rows if why), "")
-            return Taken({int(partition): int(offset) for partition, offset, _ in rows}, refused)
+            return RuleTaken(
+                action=change.action, id=change.id, fence={str(partition): int(offset) for partition, offset, _ in rows},
+                refused=next((str(why) for _, _, why in rows if why), ""), everywhere=len(rows) == partitions,
+            )  # fmt: skip
         sleep(LOOK_EVERY_S)
         waited += LOOK_EVERY_S
 

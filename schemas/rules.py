@@ -23,6 +23,7 @@ A window is cut into 16 parts that are aligned to the epoch; windows begin anew 
 """
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -90,6 +91,27 @@ class RuleChange(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     """Of `add` and `change`; its id is the same."""
     by: Annotated[str, Meta(max_length=128)] = ""
     why: Annotated[str, Meta(max_length=1_000)] = ""
+
+
+class StandingRule(Struct, frozen=True, kw_only=True):
+    """A rule that stands, and since when: the time of its change, and its offset in each partition."""
+
+    rule: Rule
+    rev: int
+    since_ns: Ns
+    by: str
+    fence: Mapping[str, int]
+
+
+class RuleTaken(Struct, frozen=True, kw_only=True):
+    """What came of a change: its offset in each partition that has folded it, and why it was refused, where it was."""
+
+    action: str
+    id: str
+    fence: Mapping[str, int]
+    refused: str
+    everywhere: bool
+    """Every partition has folded it; where not, it is on the log and will be."""
 
 
 _changes = msgspec.json.Decoder(RuleChange)

@@ -21,13 +21,13 @@ from infra.clickhouse import Database, connect
 from infra.clock import WallClock
 from infra.instance import attached
 from infra.log_identity import current_log
-from infra.rule_changes import StandingRule, rule_of, standing, taken, write_rule_change
+from infra.rule_changes import rule_of, standing, taken, write_rule_change
 from infra.settings import Settings
 from infra.verify import parse_bound
 from schemas.backtest import Backtest
 from schemas.errors import RuleError
 from schemas.rows import Alert
-from schemas.rules import Rule, RuleChange
+from schemas.rules import Condition, Rule, RuleChange, StandingRule
 
 SHOWN = 20
 OUT_OF_TIME = 2
@@ -82,20 +82,18 @@ def remove(settings: Settings, rule: str, by: str, why: str, *, as_json: bool) -
 
 def _change(settings: Settings, change: RuleChange, *, as_json: bool) -> int:
     settings = attached(settings)
-    partitions = settings.kafka.partitions
     at = write_rule_change(settings.kafka, change, WallClock())
     with _database(settings) as database:
-        found = taken(database, settings.clickhouse.database, (change.id, at), partitions, time.sleep)
-    fence = {str(partition): offset for partition, offset in found.fence.items()}
+        found = taken(database, settings.clickhouse.database, change, at, settings.kafka.partitions, time.sleep)
     if as_json:
-        print(json.dumps({"action": change.action, "rule": change.id, "fence": fence, "refused": found.refused}))
+        print(msgspec.json.encode(found).decode())
     elif found.refused:
         print(f"{change.action} {change.id}: refused: {found.refused}", file=sys.stderr)
-    elif fence:
-        print(f"{change.action} {change.id}: in force behind " + ", ".join(f"{p}:{o}" for p, o in fence.items()))
-    if len(fence) < partitions and not as_json:
+    elif found.fence:
+        print(f"{change.action} {change.id}: in force behind " + ", ".join(f"{p}:{o}" for p, o in found.fence.items()))
+    if not found.everywhere and not as_json:
         print("it is on the log, but not all partitions are scored now; it is in force as soon as they are")
-    return 1 if found.refused else 2 if len(fence) < partitions else 0
+    return 1 if found.refused else 0 if found.everywhere else 2
 
 
 def backtest(settings: Settings, file: Path, begin: str, end: str, within_s: float, *, as_json: bool) -> int:
@@ -150,10 +148,15 @@ def _cells(standing_rule: StandingRule) -> list[str]:
     ]
     return [
         rule.id, str(standing_rule.rev), " ".join(rule.symbols) or rule.venue or "all",
-        joined.join(f"{c.field} {c.op} {c.threshold:g}" + (f" -{c.hysteresis:g}" if c.hysteresis else "") for c in rule.conditions),
+        joined.join(map(_condition, rule.conditions)),
         ", ".join(filter(None, held)), rule.severity, rule.owner,
         datetime.fromtimestamp(standing_rule.since_ns / 1e9, UTC).isoformat(timespec="seconds"),
     ]  # fmt: skip
+
+
+def _condition(condition: Condition) -> str:
+    band = f", band {condition.hysteresis:g}" if condition.hysteresis else ""
+    return f"{condition.field} {condition.op} {condition.threshold:g}{band}"
 
 
 def _read(file: Path) -> Rule:

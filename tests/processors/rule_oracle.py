@@ -5,116 +5,19 @@ walks them in plain Python.
 """
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from processors.batch import KIND_NAMES, NEWS, NS
-from processors.columns import HEARTBEAT
-from processors.features import FEATURE_NAMES
+from processors.batch import NS
 from processors.shard import ShardOutput
-from processors.timeline import FOLDED
 from schemas.rules import Condition, Rule
+from tests.processors.happenings import Happening, happenings
 
-GAP_NS = 5 * NS
 Said = tuple[int, str, str, bool, str, float, int]
 """(offset, rule, symbol, fired, field, value, time)"""
-
-
-@dataclass
-class Happening:
-    """One record of the log: what it says of symbols. samples: (symbol, field, value, time of it, what must be in session)."""
-
-    offset: int
-    venue: str
-    heartbeat: bool
-    gap: bool
-    up: bool = True
-    symbol: str = ""
-    news: bool = False
-    now: int = 0
-    session: tuple[int, int, int] = (0, 0, 0)
-    samples: list[tuple[str, str, float, int, int]] = field(default_factory=list)
-
-
-def happenings(output: ShardOutput, bar_kinds: Sequence[str]) -> list[Happening]:
-    """The records of a log that was folded whole."""
-    events, placed, batch = output.events, output.placed, output.batch
-    rows = {int(event): row for row, event in enumerate(output.folded.tolist())}
-    beats: dict[str, int] = {}
-    down: set[str] = set()
-    found = []
-    for i, offset in enumerate(output.stretch.offsets.tolist()):
-        venue = output.venues[events.venue[i]] if events.venue[i] >= 0 else ""
-        each = Happening(offset, venue, events.kind[i] == HEARTBEAT, gap=False, now=int(events.ts_event[i]))
-        if each.heartbeat:
-            up, before = bool(events.up[i]), beats.get(venue)
-            each.gap = venue not in down and before is not None and each.now - before > GAP_NS
-            each.up = up
-            beats[venue] = each.now if before is None else max(before, each.now)
-            (down.discard if up else down.add)(venue)
-        elif placed.door[i] == FOLDED:
-            row = rows[i]
-            each.symbol, each.news = output.names[batch.symbol[row]], batch.kind[row] == NEWS
-            each.now = int(batch.now[row])
-            each.session = (int(placed.opened[i]), int(placed.closes[i]), int(placed.until[i]))
-            its = home(output, each.symbol, i)
-            each.gap = its in beats and each.now - beats[its] > GAP_NS
-        found.append(each)
-    _bars(found, output, bar_kinds)
-    _outcomes(found, output)
-    for i, row in rows.items():
-        _row(found[i], output, row)
-    return found
-
-
-def home(output: ShardOutput, symbol: str, event: int) -> str:
-    """The venue of a symbol: of its first trade or quote, up to this event."""
-    number = output.names.index(symbol)
-    for i in range(event + 1):
-        if output.events.row[i] == number and output.events.kind[i] != NEWS:
-            return output.venues[output.events.venue[i]]
-    return ""
-
-
-def _bars(found: list[Happening], output: ShardOutput, kinds: Sequence[str]) -> None:
-    bars = output.bars
-    for b in range(len(bars)):
-        symbol, kind, start, end = output.names[bars.row[b]], kinds[bars.kind[b]], *bars.stamps[b, :2].tolist()
-        for name, value in zip(
-            ("open", "high", "low", "close", "volume", "value"), bars.numbers[b].tolist(), strict=True
-        ):
-            found[bars.event[b]].samples.append((symbol, f"bar.{kind}.{name}", value, end, start))
-
-
-def _outcomes(found: list[Happening], output: ShardOutput) -> None:
-    m = output.matured
-    for k in range(len(m)):
-        symbol, at, label = output.names[m.row[k]], int(m.stamps[k, 0]), float(m.label[k])
-        line_up = output.scores.line_ups[m.line_up[k]]
-        online, onnx = m.scores[k, :2].tolist()
-        first, second = (online, onnx) if line_up.champion == "online" else (onnx, online)
-        p = first if math.isfinite(first) else second
-        into = found[m.event[k]].samples
-        if label in (0.0, 1.0) and math.isfinite(p):
-            into.append((symbol, "outcome.hit_rate", 0.5 if p == 0.5 else float((p > 0.5) == (label == 1.0)), 0, at))
-            into.append((symbol, "outcome.brier", (p - label) ** 2, 0, at))
-        if math.isfinite(label):
-            into.append((symbol, "outcome.log_return", float(np.log(m.price[k, 1] / m.price[k, 0])), 0, at))
-
-
-def _row(happening: Happening, output: ShardOutput, row: int) -> None:
-    batch, scores = output.batch, output.scores
-    assert batch.kind[row] < len(KIND_NAMES)
-    values = {name: float(getattr(batch, name)[row]) for name in ("last", "mid", "bid", "ask", "bid_size", "ask_size")}
-    values |= {"trade_size": float(batch.size[row]), "sentiment": float(batch.sentiment[row])}
-    values |= {name: float(output.features[f, row]) for f, name in enumerate(FEATURE_NAMES)}
-    models = scores.line_ups[scores.line_up[row]].models
-    values |= {f"score.{name}": float(scores.by_model[row, c]) for c, name in enumerate(models) if name}
-    values["score.p_up"] = float(scores.p_up[row])
-    now = happening.now
-    happening.samples += [(happening.symbol, name, value, now, now) for name, value in values.items()]
 
 
 @dataclass
@@ -126,8 +29,8 @@ class Watched:
     on: list[bool] = field(default_factory=list)
     seen_off: list[bool] = field(default_factory=list)
     compared: list[float] = field(default_factory=list)
-    past: list[list[tuple[int, float]]] = field(default_factory=list)
-    """By condition: (part of the window, value) in this session; of outcomes all there were."""
+    past: list[tuple[list[int], list[float]]] = field(default_factory=list)
+    """By condition: parts of the window, and the values in them, in this session; of outcomes all there were."""
     holds_since: int | None = None
     fired: bool = False
     fired_at: int | None = None
@@ -139,7 +42,7 @@ class Watched:
     def __post_init__(self) -> None:
         n = len(self.rule.conditions)
         self.on, self.seen_off, self.compared = [False] * n, [False] * n, [math.nan] * n
-        self.past = [[] for _ in range(n)]
+        self.past = [([], []) for _ in range(n)]
 
     def look(self, happening: Happening) -> tuple[bool, int] | None:
         """What the rule says of it: (fired or cleared, condition), or nothing."""
@@ -182,7 +85,8 @@ class Watched:
             self.session = happening.session
             for past, condition in zip(self.past, self.rule.conditions, strict=True):
                 if condition.window_s:
-                    past.clear()
+                    past[0].clear()
+                    past[1].clear()
         if (fresh or happening.gap or self.down) and not self.fired:
             self.holds_since = None
 
@@ -215,26 +119,27 @@ class Watched:
             elif back:
                 self.seen_off[c] = True
 
-    def _made(self, condition: Condition, past: list[tuple[int, float]], value: float, at: int) -> float:
+    def _made(self, condition: Condition, past: tuple[list[int], list[float]], value: float, at: int) -> float:
+        parts, values = past
         if condition.last:
-            past.append((0, value))
-            newest = [x for _, x in past[-condition.last :]]
+            values.append(value)
+            newest = values[-condition.last :]
             return sum(newest) / len(newest) if len(newest) == condition.last else math.nan
         if not condition.window_s:
             return value
-        part = max([at // (round(condition.window_s * NS) // 16), *(p for p, _ in past[-1:])])
-        found = math.nan
+        part = max([at // (round(condition.window_s * NS) // 16), *parts[-1:]])
+        outside, found = bisect_right(parts, part - 16), math.nan
         if condition.op == "z_score":
-            window = np.array([x for p, x in past if p > part - 16])
-            if len(window) >= 20 and len(set(window.tolist())) > 1:
+            window = np.array(values[outside:])
+            if len(window) >= 20 and window.min() < window.max():
                 found = (value - float(window.mean())) / float(window.std(ddof=1))
-        else:
-            before = [x for p, x in past if p <= part - 16]
-            if before and condition.relative:
-                found = (value - before[-1]) / abs(before[-1]) if before[-1] else math.nan
-            elif before:
-                found = value - before[-1]
-        past.append((part, value))
+        elif outside:
+            was = values[outside - 1]
+            found = value - was
+            if condition.relative:
+                found = found / abs(was) if was else math.nan
+        parts.append(part)
+        values.append(value)
         return found
 
     def _judge(self) -> tuple[bool, int] | None:
@@ -257,18 +162,21 @@ class Watched:
         return holds, why
 
 
-def expected(
-    rules: Sequence[Rule], output: ShardOutput, bar_kinds: Sequence[str], since: int = -1, until: int | None = None
-) -> list[Said]:
-    """What rules say of the records behind `since` and before `until`."""
+def expected(rules: Mapping[int, Rule], output: ShardOutput, bar_kinds: Sequence[str]) -> list[Said]:
+    """What rules say; each by the offset behind which it stands."""
     said = []
     watched = [
-        Watched(rule, name) for name in output.names for rule in rules if not rule.symbols or name in rule.symbols
+        (since, Watched(rule, name))
+        for name in output.names
+        for since, rule in rules.items()
+        if not rule.symbols or name in rule.symbols
     ]
-    for happening in happenings(output, bar_kinds):
-        if happening.offset <= since or (until is not None and happening.offset >= until):
-            continue
-        for each in watched:
+    fields = {condition.field for rule in rules.values() for condition in rule.conditions}
+    for happening in happenings(output, bar_kinds, fields):
+        concerned = {happening.symbol, *(sample[0] for sample in happening.samples)}
+        for since, each in watched:
+            if happening.offset <= since or not (happening.heartbeat or each.symbol in concerned):
+                continue
             answer = each.look(happening)
             if answer is not None:
                 fired, why = answer

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,36 +14,19 @@ from processors.labels import LabelRule
 from processors.sessions import Calendar, Sessions
 from processors.shard import FoldRules, Shard, ShardOutput
 from processors.snapshot import decode_snapshot
-from schemas.events import Control, Event, Heartbeat, NewsSignal, Quote, Trade
-from schemas.rules import MOST_RULES, Condition, Rule, RuleChange, body_of_rule
+from schemas.events import Control, Event, NewsSignal
+from schemas.rules import MOST_RULES, Rule, RuleChange, body_of_rule
 from tests.fakes import ConstantModel, CountingLearner
 from tests.logs import START, market, stretch
+from tests.processors.rule_logs import BASE, added, beat, control, rule, small_logs, small_rules, trades, when
 from tests.processors.rule_oracle import Said, expected, said, same
 
 RULES = FoldRules(label=LabelRule(horizon_ns=2 * NS, every_ns=NS // 4, others_ns=(5 * NS,)), learn_every=16)
 KINDS = [kind.name for kind in RULES.bars]
-BASE = START // (60 * NS) * 60 * NS
 SESSIONS = Sessions(
     {"DAY": Calendar(*(BASE + np.array([0, 20, 40], np.int64) * NS + shift * NS for shift in (0, 5, 15)))}, {"X": "DAY"}
 )
 """Sessions of 20 seconds, of which 10 are regular trading; in the end UTC days."""
-FIELDS = ("last", "mid", "ask", "bid_size", "spread", "bar.1s.close", "bar.1s.volume", "trade_size")
-
-
-def when(field: str, op: str, threshold: float, **more: Any) -> Condition:
-    return Condition(field=field, op=op, threshold=threshold, **more)  # type: ignore[arg-type]
-
-
-def rule(name: str, *conditions: Condition, **more: Any) -> Rule:
-    return Rule(id=name, conditions=conditions, **more)
-
-
-def control(change: RuleChange, at: int = START) -> Control:
-    return Control(topic="rules", id=change.id, ts_event=at, ts_ingest=at, body=body_of_rule(change))
-
-
-def added(*rules: Rule) -> list[Event]:
-    return [control(RuleChange(action="add", id=each.id, rule=each)) for each in rules]
 
 
 def shard(snapshot: bytes | None = None) -> Shard:
@@ -60,19 +42,6 @@ def fold(
 ) -> list[ShardOutput]:
     on, edges = on or shard(), [0, *sorted(cuts), len(events)]
     return [on.advance(stretch(events[a:b], first + a)) for a, b in pairwise(edges)]
-
-
-def trades(*prices: tuple[float, float]) -> list[Event]:
-    """(seconds, price) of one symbol of a venue that never closes."""
-    return [
-        Trade(symbol="A", venue="V", seq=n, ts_event=(at := BASE + round(s * NS)), ts_ingest=at, price=p, size=1)
-        for n, (s, p) in enumerate(prices)
-    ]
-
-
-def beat(seconds: float, state: Any = "up") -> Event:
-    at = BASE + round(seconds * NS)
-    return Heartbeat(venue="V", seq=0, ts_event=at, ts_ingest=at, state=state)
 
 
 def turns(events: Sequence[Event], *rules: Rule) -> list[tuple[int, bool]]:
@@ -193,10 +162,7 @@ LOG = [*EVENTS[:50], *added(*MANY), *EVENTS[50:]]
 def test_every_sort_of_rule_says_what_its_words_say() -> None:
     (output,) = fold(LOG)
     found = said([output])
-    wanted = []
-    for n, each in enumerate(MANY):
-        wanted += expected([each], output, KINDS, since=50 + n)
-    assert same(sorted(found), sorted(wanted))
+    assert same(found, expected({50 + n: each for n, each in enumerate(MANY)}, output, KINDS))
     told = {each[1]: 0 for each in found}
     for each in found:
         told[each[1]] += 1
@@ -237,51 +203,6 @@ def test_a_snapshot_goes_on_with_the_same_alerts_and_does_not_show_where_the_log
     assert other.snapshot() == raw
 
 
-@st.composite
-def small_logs(draw: st.DrawFn) -> list[Event]:
-    """Two symbols of two venues with whole-second gaps, so that every edge coincides with something."""
-    out: list[Event] = []
-    now = BASE
-    for n in range(draw(st.integers(5, 60))):
-        now += draw(st.sampled_from([0, 0, 1, 1, 2, 3, 7])) * NS // 2
-        venue = draw(st.sampled_from("VX"))
-        what = draw(st.sampled_from(["trade", "trade", "quote", "beat", "beat", "news", "down"]))
-        ids: dict[str, Any] = {"symbol": {"V": "A", "X": "B"}[venue], "venue": venue, "seq": n + 1}
-        ids |= {"ts_event": now, "ts_ingest": now}
-        price = float(draw(st.integers(1, 6)))
-        if what == "trade":
-            out.append(Trade(**ids, price=price, size=price))
-        elif what == "quote":
-            out.append(Quote(**ids, bid=price, bid_size=price, ask=price + draw(st.integers(0, 2)), ask_size=2))
-        elif what == "news":
-            out.append(NewsSignal(**(ids | {"venue": "W"}), sentiment=0.5, item_id=str(n)))
-        else:
-            out.append(
-                Heartbeat(venue=venue, seq=n, ts_event=now, ts_ingest=now, state="down" if what == "down" else "up")
-            )
-    return out
-
-
-@st.composite
-def small_rules(draw: st.DrawFn) -> Rule:
-    conditions = []
-    for _ in range(draw(st.integers(1, 3))):
-        op = draw(st.sampled_from([">", "<", "crosses_above", "crosses_below", "changes_by"]))
-        field = draw(st.sampled_from(FIELDS))
-        threshold = float(draw(st.integers(1, 5))) * draw(st.sampled_from([1, -1])) if op == "changes_by" else float(
-            draw(st.integers(0, 6))
-        )  # fmt: skip
-        band = float(draw(st.integers(0, 1 if op == "changes_by" else 3)))
-        more = {"window_s": float(draw(st.integers(1, 8)))} if op == "changes_by" else {}
-        conditions.append(when(field, op, threshold, hysteresis=band, **more))
-    return rule(
-        "r", *conditions, match=draw(st.sampled_from(["all", "any"])), dwell_s=float(draw(st.integers(0, 3))),
-        cool_down_s=float(draw(st.integers(0, 6))), session=draw(st.sampled_from(["any", "regular"])),
-        venue=draw(st.sampled_from(["", "", "V", "X"])),
-        expires=draw(st.sampled_from([0, 0, BASE + 15 * NS])),
-    )  # fmt: skip
-
-
 @given(small_logs(), small_rules(), st.integers(0, 60), st.lists(st.integers(0, 60), max_size=6))
 @settings(max_examples=120, deadline=None)
 def test_rules_of_any_sort_on_any_log_say_what_their_words_say(
@@ -291,7 +212,7 @@ def test_rules_of_any_sort_on_any_log_say_what_their_words_say(
     events = [*log[:place], *added(drawn), *log[place:]]
     (output,) = fold(events)
     found = said([output])
-    assert same(found, expected([drawn], output, KINDS, since=place))
+    assert same(found, expected({place: drawn}, output, KINDS))
     assert said(fold(events, [min(cut, len(events)) for cut in cuts])) == found
 
 

@@ -110,6 +110,8 @@ IDENTIFYING = {
     ("outcome_scores", "horizon_ns"),
     ("outcome_scores", "model_id"),
     ("challenger_scores", "model_id"),
+    ("alerts", "symbol"),
+    ("alerts", "rule"),
     ("model_changes", "action"),
     ("model_changes", "model_id"),
 }
