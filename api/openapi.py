@@ -22,7 +22,8 @@ EXAMPLES: Final[Mapping[type[Struct], object]] = {
     answers.Version: examples.VERSION,
 }
 OF_ALERTS: Final = (
-    alert_answers.Rules, alert_answers.SaidPage, alert_answers.Tried, alert_answers.BacktestRequest, Rule, RuleTaken, StandingRule,
+    alert_answers.Rules, alert_answers.SaidPage, alert_answers.Tried, alert_answers.BacktestRequest, Rule, RuleTaken,
+    StandingRule,
 )  # fmt: skip
 _REF: Final = "#/components/schemas/{name}"
 DESCRIPTION: Final = """Scored market ticks. Latest values and closed bars are here; live updates are on the WebSocket
