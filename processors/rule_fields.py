@@ -25,6 +25,9 @@ PARTS: Final = 16
 PART: Final = 5
 """Numbers kept of one part: which it is, its newest value, count, mean, sum of squared deviations."""
 WINDOW_MEMORY: Final = 2 + PARTS * PART
+OF_PAIR: Final = 20
+"""Numbers remembered of a rule and a symbol beside that."""
+SYMBOLS: Final = 2_000
 CONDITION: Final = np.dtype([
     ("of", "i8"), ("index", "i8"), ("kind", "i8"), ("made", "i8"), ("direction", "f8"), ("threshold", "f8"), ("band", "f8"),
     ("cross", "i8"), ("size", "i8"), ("memory", "i8"),
@@ -84,6 +87,11 @@ class Vocabulary:
                 wrong.append(f"conditions[{number}].field: {error}")
         if wrong:
             raise RuleError(f"rule {rule.id}: " + "; ".join(wrong))
+
+
+def numbers_of(rule: Rule) -> int:
+    """How many numbers are remembered of a rule, at most: of each symbol that it names, else of `SYMBOLS`."""
+    return (OF_PAIR + sum(map(_memory, rule.conditions))) * (len(rule.symbols) or SYMBOLS)
 
 
 def needs_scores(rule: Rule) -> bool:

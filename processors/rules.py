@@ -17,7 +17,7 @@ from processors.batch import Codes, EventBatch, Integers, Matrix
 from processors.columns import EventColumns
 from processors.interruptions import Interruptions
 from processors.labels import Matured
-from processors.rule_fields import Compiled, Vocabulary, compiled, outcome_values, row_values
+from processors.rule_fields import Compiled, Vocabulary, compiled, numbers_of, outcome_values, row_values
 from processors.rule_kernel import judge
 from processors.rule_state import Pairs, no_pairs, pairs_of
 from processors.scores import Scores
@@ -26,6 +26,8 @@ from processors.timeline import Placed
 from schemas.errors import RuleError
 from schemas.rules import MOST_RULES, Rule, RuleChange
 
+MOST_NUMBERS: Final = 16_000_000
+"""That rules may remember of one partition, if it has as many symbols as it may: 128 MB."""
 ROOM: Final = 256
 """Alerts of one call of the kernel, beside one for every pair."""
 
@@ -183,7 +185,7 @@ def turned(
     if isinstance(change, str):
         return RuleChanged(asked.event, asked.id, "", "", "", change, None, 0), standing
     before = next((each for each in standing if each.rule.id == change.id), None)
-    refused = _refused(change, before, len(standing), vocabulary)
+    refused = _refused(change, before, standing, vocabulary)
     if refused:
         rule, rev = change.rule, 0
     else:
@@ -193,11 +195,11 @@ def turned(
     return RuleChanged(asked.event, change.id, change.action, change.by, change.why, refused, rule, rev), standing
 
 
-def _refused(change: RuleChange, before: Standing | None, stand: int, vocabulary: Vocabulary) -> str:
+def _refused(change: RuleChange, before: Standing | None, standing: Sequence[Standing], vocabulary: Vocabulary) -> str:
     """Why a change cannot be; empty where it can."""
     if change.action == "add" and before is not None:
         return f"{change.id} stands already; change it, or choose another id"
-    if change.action == "add" and stand >= MOST_RULES:
+    if change.action == "add" and len(standing) >= MOST_RULES:
         return f"{MOST_RULES} rules stand already; remove one"
     if change.action != "add" and before is None:
         return f"no rule {change.id} stands"
@@ -210,6 +212,12 @@ def _refused(change: RuleChange, before: Standing | None, stand: int, vocabulary
         vocabulary.check(change.rule)
     except RuleError as error:
         return str(error)
+    together = numbers_of(change.rule) + sum(numbers_of(each.rule) for each in standing if each is not before)
+    if together > MOST_NUMBERS:
+        return (
+            f"with {change.id} the rules would remember {together / 1e6:.1f} million numbers, expected at most "
+            f"{MOST_NUMBERS / 1e6:g}: name symbols, or remove rules with windows or many outcomes"
+        )
     return ""
 
 

@@ -142,6 +142,10 @@ def test_a_change_that_cannot_be_is_refused_and_says_why() -> None:
     assert "conditions[0].window_s: expected 1 to 86400 seconds for z_score, was 0" in told[7]
     assert "conditions[1].last: expected 1 to 1000 outcomes for outcome.brier, was 0" in told[7]
     assert told[8] == "no change of a rule: Expected `object | null`, got `int` - at `$.rule`"
+    heavy = rule("heavy", *[when("outcome.brier", ">", 1, last=1_000)] * 4)
+    (held,) = fold(added(heavy, msgspec.structs.replace(heavy, id="more")))
+    assert held.rule_changes[0].refused == ""
+    assert held.rule_changes[1].refused.startswith("with more the rules would remember 16.1 million numbers")
     many = fold(added(*(rule(f"r{n}", when("last", ">", 1)) for n in range(MOST_RULES + 1))))
     assert [each.refused for o in many for each in o.rule_changes][-1] == "256 rules stand already; remove one"
 
