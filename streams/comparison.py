@@ -130,6 +130,12 @@ def _texts(column: Stored) -> NDArray[Any]:
     return texts
 
 
+def texts(column: Stored) -> list[str]:
+    """The words of a column, however it holds them."""
+    values = _values(column, np.arange(len(column[0] if isinstance(column, tuple) else column)))
+    return [_bytes(value).decode() for value in values]
+
+
 def _bytes(value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 

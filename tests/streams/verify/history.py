@@ -74,9 +74,10 @@ def log_of(events: int = 1_300, *, seed: int = 1, per_poll: int = 97) -> ListLog
         told = Control(topic="models", id="m9", ts_event=at, ts_ingest=at, body=body_of(swap))
         records.insert(place, EVENTS.encode(told))
     rule = Rule(id="r", conditions=(Condition(field="mid", op="changes_by", threshold=0.02, window_s=2.0),))
-    for place in (420, 700):  # the second one is refused
-        change = RuleChange(action="add", id="r", rule=rule, by="a test")
-        told = Control(topic="rules", id="r", ts_event=at, ts_ingest=at, body=body_of_rule(change))
+    scored = Rule(id="s", conditions=(Condition(field="score.p_up", op=">", threshold=0.55),))
+    for place, added in ((420, rule), (425, scored), (700, rule)):  # the last one is refused
+        change = RuleChange(action="add", id=added.id, rule=added, by="a test")
+        told = Control(topic="rules", id=added.id, ts_event=at, ts_ingest=at, body=body_of_rule(change))
         records.insert(place, EVENTS.encode(told))
     return FastLog({0: records}, per_poll=per_poll, log_id=LOG)
 
