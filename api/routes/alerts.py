@@ -135,6 +135,9 @@ async def _checked(answer: Awaitable[T]) -> T:
 
 async def _read(request: Request, kind: type[T]) -> T:
     """The body as this type. Raises: `Problem` that says what was expected, and where."""
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if sent != "application/json":  # a page of another origin may send anything else without asking first
+        raise _invalid("header.content-type", f"expected application/json, was {sent[:60] or 'nothing'}")
     body = bytearray()
     async for part in request.stream():
         body += part

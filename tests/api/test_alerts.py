@@ -83,19 +83,22 @@ def client(rules: RuleList) -> TestClient:
     return TestClient(World(rules=rules, alerts=AlertList([*said, alert(NOW_NS - 5, rule="other")])).app())
 
 
+JSON = {"content-type": "application/json"}
+
+
 def body(rule: Rule) -> bytes:
     return msgspec.json.encode(rule)
 
 
 def test_a_rule_is_added_shown_changed_and_removed(client: TestClient, rules: RuleList) -> None:
-    answer = client.post("/v1/alerts/rules", content=body(RULE))
+    answer = client.post("/v1/alerts/rules", content=body(RULE), headers=JSON)
     assert (answer.status_code, answer.json()["fence"]) == (200, {"0": 7})
     assert client.get("/v1/alerts/rules").json()["data"][0]["rule"]["id"] == "falls"
     assert client.get("/v1/alerts/rules/falls").json()["rule"]["conditions"][0]["hysteresis"] == 0.5
-    again = client.post("/v1/alerts/rules", content=body(RULE))
+    again = client.post("/v1/alerts/rules", content=body(RULE), headers=JSON)
     assert (again.status_code, again.json()["type"]) == (409, "/problems/rule-refused")
     other = msgspec.structs.replace(RULE, dwell_s=5)
-    assert client.post("/v1/alerts/rules?replace=true", content=body(other)).status_code == 200
+    assert client.post("/v1/alerts/rules?replace=true", content=body(other), headers=JSON).status_code == 200
     assert rules.rules["falls"].dwell_s == 5
     assert client.delete("/v1/alerts/rules/falls").status_code == 200
     assert client.delete("/v1/alerts/rules/falls").status_code == 409
@@ -114,9 +117,16 @@ def test_a_rule_is_added_shown_changed_and_removed(client: TestClient, rules: Ru
     ],
 )
 def test_a_rule_that_cannot_be_judged_is_told_what_is_wrong(client: TestClient, content: bytes, told: str) -> None:
-    answer = client.post("/v1/alerts/rules", content=content)
+    answer = client.post("/v1/alerts/rules", content=content, headers=JSON)
     assert answer.status_code == 422
     assert told in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("sent", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_that_a_foreign_page_could_send_is_refused(client: TestClient, rules: RuleList, sent: str) -> None:
+    answer = client.post("/v1/alerts/rules", content=body(RULE), headers={"content-type": sent})
+    assert (answer.status_code, rules.rules) == (422, {})
+    assert answer.json()["errors"][0]["where"] == "header.content-type"
 
 
 def test_a_back_test_of_a_rule_that_cannot_be_judged_says_so_too(client: TestClient, rules: RuleList) -> None:
