@@ -2,11 +2,11 @@
 
     python -m benchmarks.rules [--json] [--events N]
 
-20 symbols, 70 % quotes and 30 % trades, 5,000 events a second of the log, stretches of 4,096: indicators, online model, labels,
-bars, and 0, 10 or 100 rules that all watch every symbol (levels with a band, changes within a minute, z-scores, two conditions
-joined; each with dwell and cool-down). The shards take turns on every stretch, so that noise falls on all of them; CPU seconds
-of one core. Last numbers, 45,056 events, one core of a busy 2-core Intel Xeon, µs an event (the fold alone, without decoding, ONNX
-and sinks):
+20 symbols, 70 % quotes and 30 % trades, 5,000 events a second of the log, stretches of 4,096: indicators, online model,
+labels, bars, and 0, 10 or 100 rules that all watch every symbol (levels with a band, changes within a minute, z-scores, two
+conditions joined; each with dwell and cool-down). The shards take turns on every stretch, so that noise falls on all of
+them; CPU seconds of one core. Last numbers, 45,056 events, one core of a busy 2-core Intel Xeon, µs an event (the fold
+alone, without decoding, ONNX and sinks):
 
     no rule     1.7
     10 rules    4.2    2.5 times as much
