@@ -16,6 +16,7 @@ from api.openapi import describe
 from api.page import page_routes
 from api.ports import Ports
 from api.problems import HANDLERS
+from api.routes.alerts import alert_routes
 from api.routes.bars import bar_routes
 from api.routes.health import health_routes
 from api.routes.inference import inference_routes, on_model_error, on_refused
@@ -26,6 +27,7 @@ from schemas.errors import ModelError
 _log = logging.getLogger("tickwire.api")
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "market", "description": "The newest scores and features, and closed bars"},
+    {"name": "alerts", "description": "Alert rules, their back-tests, and what they have said"},
     {"name": "operations", "description": "Health, readiness, metrics, version"},
 ]
 
@@ -58,6 +60,8 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins))
     if ports.predictor is not None:
         app.include_router(inference_routes(ports.predictor, version))
+    if ports.rules is not None and ports.alerts is not None:
+        app.include_router(alert_routes(ports.rules, ports.alerts, ports.now_ns))
     app.include_router(page_routes())
     app.add_middleware(RequestFrame, meter=ports.meter)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from msgspec import Struct
 
-from api import answers, examples
+from api import alert_answers, answers, examples
 from api.problems import KINDS, MEDIA_TYPE, ProblemDetails
+from schemas.rules import Rule, RuleTaken, StandingRule
 
 EXAMPLES: Final[Mapping[type[Struct], object]] = {
     answers.Symbols: examples.SYMBOLS,
@@ -20,6 +21,10 @@ EXAMPLES: Final[Mapping[type[Struct], object]] = {
     answers.Ready: examples.READY,
     answers.Version: examples.VERSION,
 }
+OF_ALERTS: Final = (
+    alert_answers.Rules, alert_answers.SaidPage, alert_answers.Tried, alert_answers.BacktestRequest, Rule, RuleTaken,
+    StandingRule,
+)  # fmt: skip
 _REF: Final = "#/components/schemas/{name}"
 DESCRIPTION: Final = """Scored market ticks. Latest values and closed bars are here; live updates are on the WebSocket
 `/v1/stream` (see the page `/`). Times are RFC 3339 in UTC with nine digits. Errors are `application/problem+json` (RFC
@@ -55,7 +60,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             tags=app.openapi_tags,
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )
-        _, components = msgspec.json.schema_components((*EXAMPLES, ProblemDetails), ref_template=_REF)
+        described = (*EXAMPLES, *OF_ALERTS, ProblemDetails)
+        _, components = msgspec.json.schema_components(described, ref_template=_REF)
         document.setdefault("components", {})["schemas"] = components
         _show_examples(document)
         app.openapi_schema = document

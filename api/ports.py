@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.rows import Bar, Latest, ScoreStatus
+from schemas.backtest import Backtest
+from schemas.rows import Alert, Bar, Latest, ScoreStatus
+from schemas.rules import Rule, RuleChange, RuleTaken, StandingRule
 
 
 class LatestRows(Protocol):
@@ -92,6 +94,26 @@ class Predictor(Protocol):
         """P(up) of each row: float64 `[n, F]`, NaN where missing, to `[n]`, each within [0, 1]."""
 
 
+class AlertRules(Protocol):
+    """The alert rules, which the log changes. Raises: `RuleError` for a rule that cannot be judged, `BackendError`."""
+
+    def standing(self) -> Sequence[StandingRule]:
+        """Those that stand, by id."""
+
+    def change(self, change: RuleChange) -> RuleTaken:
+        """Say a change on the log; what scoring made of it, as far as it has within some seconds."""
+
+    def backtest(self, rule: Rule, begin: int | None, end: int | None) -> Backtest:
+        """How often a rule would have fired between two times of the broker's clock, ns; in a process of its own."""
+
+
+class AlertHistory(Protocol):
+    """What rules have said. Raises: `BackendError`."""
+
+    def alerts(self, rule: str, symbol: str, span: Span) -> Sequence[Alert]:
+        """The newest first: at `start` or later, and before `end`; of every rule or symbol where it is empty."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """Everything the API reaches outside itself."""
@@ -106,3 +128,6 @@ class Ports:
     """The wall clock: nanoseconds since the Unix epoch."""
     predictor: Predictor | None = None
     """Without one there is nothing under `/v2`."""
+    rules: AlertRules | None = None
+    alerts: AlertHistory | None = None
+    """Without both there is nothing under `/v1/alerts`."""

@@ -49,6 +49,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "not-found": Kind(404, "Nothing is here", "GET /openapi.json lists every path."),
     "unknown-symbol": Kind(404, "Unknown symbol", "GET /v1/symbols lists the symbols; they are case-sensitive."),
     "method-not-allowed": Kind(405, "Method not allowed", "The header Allow lists the methods of this path."),
+    "unknown-rule": Kind(404, "Unknown rule", "GET /v1/alerts/rules lists the rules that stand."),
+    "rule-refused": Kind(409, "Change of a rule refused", "The detail says why; nothing has changed."),
     "invalid-request": Kind(422, "Invalid request", "`errors` says which part is wrong and what was expected."),
     "forbidden-origin": Kind(403, "Origin not allowed", "Add the page's origin to the API's allowed origins."),
     "too-many-clients": Kind(503, "Too many clients", "Come back after the seconds in the header Retry-After."),

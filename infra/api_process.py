@@ -15,6 +15,7 @@ from api.feed.channels import CHANNEL_OF_TOPIC
 from api.feed.hub import FeedHub
 from api.ports import Ports
 from api.server import listen, serve
+from infra.alert_rules import LiveRules, StoredAlerts
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.history import ClickHouseHistory
@@ -54,6 +55,8 @@ def run(settings: Settings) -> None:
         exposition=telemetry.exposition,
         now_ns=clock.now_ns,
         predictor=OnDemandModels(settings.data / "models", telemetry),
+        rules=None if api.namespace else LiveRules(settings, database),
+        alerts=StoredAlerts(database, served),
     )
     app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)
     stop = threading.Event()

@@ -13,12 +13,12 @@ from infra.replay_names import key_prefix, topic_of
 from infra.settings import Kafka, Settings
 from infra.telemetry import Telemetry
 from schemas.errors import LogError
-from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS, Topic
+from schemas.topics import ALERTS, BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS, Topic
 from streams.bytewax_io import LatestSink, PartitionedSink, TopicSink
 from streams.messages import MessageMaker
 from streams.newest import NewestRows
 
-SAID: Final = (PREDICTIONS, OUTCOMES, BARS, DEAD_LETTERS)
+SAID: Final = (PREDICTIONS, OUTCOMES, BARS, ALERTS, DEAD_LETTERS)
 
 
 class NamedWriter:

@@ -16,7 +16,8 @@ from streams.refold import SAID_ON, Said
 TAIL: Final = 512
 """Messages that are looked at: one log record makes a few dozen at most."""
 TABLE_OF: Final[Mapping[str, str]] = {
-    topic.name: table for topic, table in zip(SAID_ON, ("predictions", "bars", "outcomes", "dead_letters"), strict=True)
+    topic.name: table
+    for topic, table in zip(SAID_ON, ("predictions", "bars", "outcomes", "alerts", "dead_letters"), strict=True)
 }
 
 

@@ -98,6 +98,8 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_audit_failures_total": _counter("Rounds of the auditor that ClickHouse did not answer"),
     "tickwire_log_lost_records": _gauge("Acknowledged records that crashes of the embedded broker took, of all logs known"),
     "tickwire_model_score_seconds": _histogram("Time of one call of a model", model=ANY),
+    "tickwire_score_alerts_total": _counter("What alert rules said", state=ANY),
+    "tickwire_score_rule_changes_total": _counter("Changes of the alert rules in the fold", refused=ANY),
     "tickwire_score_model_changes_total": _counter("Changes of the models in the fold", action=ANY, refused=ANY),
     "tickwire_clickhouse_rows_total": _counter("Rows inserted", table=ANY),
     "tickwire_clickhouse_insert_seconds": _histogram("Time of one insert", table=ANY),

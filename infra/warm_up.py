@@ -11,7 +11,8 @@ from processors.columns import LogStretch
 from processors.features import FEATURE_NAMES
 from processors.labels import LabelRule
 from processors.shard import FoldRules, Shard
-from schemas.events import Event, Heartbeat, NewsSignal, Quote, Trade
+from schemas.events import Control, Event, Heartbeat, NewsSignal, Quote, Trade
+from schemas.rules import Condition, Rule, RuleChange, body_of_rule
 
 
 def compile_all() -> None:
@@ -22,12 +23,16 @@ def compile_all() -> None:
     at = np.arange(len(events))
     nowhere = np.empty(0, np.int64)
     shard.advance(LogStretch(events, [b""] * len(events), at, at, [], nowhere))
+    assert shard.alerting.standing
     shard.advance(LogStretch([], [], nowhere, nowhere, [], nowhere))
     narrowed(np.zeros((1, 1)))
 
 
 def _minute() -> list[Event]:
-    events: list[Event] = []
+    condition = Condition(field="last", op=">", threshold=1.0)
+    change = RuleChange(action="add", id="r", rule=Rule(id="r", conditions=(condition,)))
+    at = 1_700_000_000 * NS
+    events: list[Event] = [Control(topic="rules", id="r", ts_event=at, ts_ingest=at, body=body_of_rule(change))]
     for second in range(1, 60):
         at = 1_700_000_000 * NS + second * NS
         events.append(Heartbeat(venue="V", seq=second, ts_event=at, ts_ingest=at))

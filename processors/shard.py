@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, RevisionRequests
 from processors.batch import NS, EventBatch, Integers, Matrix
-from processors.columns import CONTROL, SMALLEST_PRICE, EventColumns, LogStretch, columns, dead_letter
+from processors.columns import SMALLEST_PRICE, EventColumns, LogStretch, columns, dead_letter
+from processors.controls import models_asked, rules_asked
 from processors.features import FEATURES, FeatureEngine
 from processors.feeds import FeedTimes
 from processors.indicator import Indicator
@@ -22,13 +23,14 @@ from processors.labels import LabelRule, Labels, Matured, merged
 from processors.ledger import REJECTED, Ledger, LedgerLine
 from processors.market import MarketState, as_of
 from processors.roster import Load, no_models
+from processors.rule_fields import Vocabulary
+from processors.rules import Alerting, Judged, Raised, RuleChanged
 from processors.scores import Learner, Model, Scores, Warm, no_warm_start
-from processors.scoring import Asked, Changed, Scoring
+from processors.scoring import Changed, Scoring
 from processors.sessions import Sessions
 from processors.snapshot import Remembered, copy_rows, decode_snapshot, encode_snapshot
 from processors.symbols import SymbolTable
 from processors.timeline import FOLDED, Placed, Timeline, place
-from schemas.control import MODELS, model_change
 
 OTHER_HORIZONS_NS: Final = (NS, 60 * NS, 300 * NS)
 
@@ -79,6 +81,9 @@ class ShardOutput:
     """Of all horizons."""
     changes: Sequence[Changed]
     """Of the models."""
+    alerts: Sequence[Raised]
+    """In log order; those of one event in the order of symbol and rule."""
+    rule_changes: Sequence[RuleChanged]
     ledger: Sequence[LedgerLine]
     counts: Sequence[int]
     """By `ledger.DOORS`, after this stretch, since the log began."""
@@ -97,6 +102,7 @@ class Shard:
         self.sessions = sessions or Sessions()
         self.symbols = SymbolTable(self.rules.max_symbols)
         self.scoring = Scoring(learner, onnx, self.rules.champion, len(features), self.rules.learn_every, load, warm)
+        self.alerting = Alerting(Vocabulary(tuple(features), [kind.name for kind in self.rules.bars]))
         self.ledger = Ledger.start()
         self._catalogue = features
         self._engine = FeatureEngine(features)
@@ -141,15 +147,20 @@ class Shard:
             )
             for labels in state.labels
         ]  # fmt: skip
-        scores, changes = self.scoring.score(matrix, matured[0], _asked(stretch, events, folded), folded)
+        scores, changes = self.scoring.score(matrix, matured[0], models_asked(stretch, events, folded), folded)
         for labels, told in zip(state.labels, matured, strict=True):
             _fill_scores(told, scores)
             labels.note_scores(symbols, scores)
+        seen = Judged(
+            events, placed, interrupted, folded, batch, features, scores, bars, matured[0], self.symbols
+        )  # fmt: skip
+        alerts, rule_changes = self.alerting.judge(seen, rules_asked(stretch, events))
         return ShardOutput(
             partition=self.partition, stretch=stretch, events=events, placed=placed, folded=folded,
             names=self.symbols.names, venues=self.symbols.venues, batch=batch, features=features, scores=scores,
             bars=bars, requests=requests, matured=matured[0], outcomes=merged(matured),
-            changes=changes, ledger=self._enter(stretch, placed, matrix), counts=self.ledger.counts.tolist(),
+            changes=changes, alerts=alerts, rule_changes=rule_changes, ledger=self._enter(stretch, placed, matrix),
+            counts=self.ledger.counts.tolist(),
         )  # fmt: skip
 
     def _dated(self, stretch: LogStretch) -> LogStretch:
@@ -229,7 +240,8 @@ class Shard:
                     for array in [*(a[:symbols] for a in self._per_symbol.arrays), *self._engine.arrays(symbols)]
                 ],
                 fixed=[array.tobytes() for array in self._fixed()], roster=self.scoring.roster,
-                line_ups=list(self.scoring.line_ups),
+                line_ups=list(self.scoring.line_ups), rules=list(self.alerting.standing),
+                of_rules=[array.tobytes() for array in self.alerting.arrays],
             )
         )  # fmt: skip
 
@@ -238,6 +250,7 @@ class Shard:
         remembered = decode_snapshot(snapshot)
         self.symbols.restore(remembered.names, remembered.venues, remembered.venue_of)
         self.scoring.restore(remembered.roster, remembered.line_ups)
+        self.alerting.restore(remembered.rules, remembered.of_rules, self.symbols)
         self._grow()
         symbols = len(remembered.names)
         per_symbol = [*self._per_symbol.arrays, *self._engine.arrays(self._engine.capacity)]
@@ -285,14 +298,3 @@ def _fill_scores(matured: Matured, scores: Scores) -> None:
     here = matured.batch_row >= 0
     matured.scores[here] = scores.by_model[matured.batch_row[here]]
     matured.line_up[here] = scores.line_up[matured.batch_row[here]]
-
-
-def _asked(stretch: LogStretch, events: EventColumns, folded: Integers) -> list[Asked]:
-    """Changes of the models that the stretch says; a body that says none is no change, and the record is kept as it is."""
-    found = []
-    for event in np.flatnonzero(events.kind == CONTROL).tolist():
-        control: Any = stretch.events[event]
-        change = model_change(control.body) if control.topic == MODELS else None
-        if change is not None:
-            found.append(Asked(int(np.searchsorted(folded, event)), event, change))
-    return found

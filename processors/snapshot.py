@@ -7,9 +7,10 @@ import msgspec
 from numpy.typing import NDArray
 
 from processors.roster import Roster
+from processors.rules import Standing
 from processors.scores import LineUp
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Stands in the name of the step: what another version wrote is not read, but folded again."""
 
 
@@ -25,6 +26,8 @@ class Remembered(msgspec.Struct, array_like=True):
     version: int = VERSION
     roster: Roster | None = None
     line_ups: list[LineUp] = []
+    rules: list[Standing] = []
+    of_rules: list[bytes] = []
 
 
 _decoder = msgspec.msgpack.Decoder(Remembered)

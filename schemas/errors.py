@@ -5,6 +5,7 @@ TickwireError
 ├── SettingsError       a setting that is unknown, misspelt or impossible
 ├── InputError          a file or feed that is not what it says it is
 ├── IndicatorError      a declaration that cannot be folded
+├── RuleError           an alert rule that cannot be judged
 ├── ModelError          a model that must not be used
 │   └── TrainingError   a matrix that no model can be trained on
 ├── LogError            the event log is not the one our history was written from
@@ -40,6 +41,10 @@ class InputError(TickwireError):
 
 class IndicatorError(TickwireError):
     """An indicator whose parameters make no sense."""
+
+
+class RuleError(TickwireError):
+    """An alert rule that cannot be judged: the message names the field and what is allowed."""
 
 
 class ModelError(TickwireError):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from schemas.events import Ns, Symbol, Venue
+from schemas.rules import Severity
 
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Partition = Annotated[int, Meta(ge=0, le=65_535)]
@@ -109,15 +110,24 @@ class Alert(Struct, frozen=True, kw_only=True, gc=False):
     """A rule fired or cleared."""
 
     id: str
+    """`schemas.rules.alert_id`."""
     rule: str
     symbol: Symbol
     state: Literal["fired", "cleared"]
     ts_event: Ns
+    """When it was judged, by the symbol's clock."""
     value: float
+    """What was compared: of `changes_by` the change, of `z_score` the distance."""
     threshold: float
     log_id: str
     src_partition: Partition
     src_offset: Offset
+    field: str = ""
+    """Of the first condition that is on where the rule fired, that is off where it cleared; `value` and `threshold` are its."""
+    severity: Severity = "info"
+    owner: str = ""
+    rev: int = 1
+    """Of the rule."""
 
 
 class Latest(Struct, frozen=True, kw_only=True, gc=False):

@@ -137,6 +137,23 @@ MODEL_CHANGES = Table(
     ("log_id", "src_partition", "src_offset", "action", "model_id"),
     "Changes of the models, what they were refused for, and who scores the records behind them",
 )  # fmt: skip
+ALERTS = Table(
+    "alerts",
+    {
+        "id": "String", "rule": SYMBOL, "rev": "UInt32", "symbol": SYMBOL, "state": SYMBOL, "severity": SYMBOL,
+        "owner": SYMBOL, "ts_event": NS, "field": SYMBOL, "value": "Float64", "threshold": "Float64",
+    },
+    (*BY_EVENT, "rule"), "What alert rules said: fired and cleared",
+)  # fmt: skip
+RULE_CHANGES = Table(
+    "rule_changes",
+    {
+        "ts_event": NS, "action": SYMBOL, "rule": SYMBOL, "rev": "UInt32", "by": SYMBOL, "why": "String",
+        "refused": "String", "body": "String",
+    },
+    ("log_id", "src_partition", "src_offset"),
+    "Changes of the alert rules, what they were refused for, and the rule as JSON that stands behind them",
+)  # fmt: skip
 BARS = Table(
     "bars",
     {
@@ -187,5 +204,6 @@ def tables(feature_names: Sequence[str]) -> tuple[Table, ...]:
     """Every table, in the order in which they are made."""
     return (
         TRADES, QUOTES, NEWS_SIGNALS, CORRECTIONS, features_table(feature_names), PREDICTIONS, OUTCOMES,
-        OUTCOME_SCORES, CHALLENGER_SCORES, MODEL_CHANGES, BARS, LEDGER, MARKS, DEAD_LETTERS,
+        OUTCOME_SCORES, CHALLENGER_SCORES, MODEL_CHANGES, ALERTS, RULE_CHANGES, BARS,
+        LEDGER, MARKS, DEAD_LETTERS,
     )  # fmt: skip

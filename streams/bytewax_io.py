@@ -8,7 +8,7 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from processors.shard import ShardOutput
-from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
+from schemas.topics import ALERTS, BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
 from streams.blocks import BlockBuffer
 from streams.decode import Poll
 from streams.messages import MessageMaker
@@ -132,6 +132,7 @@ class _Topics(StatefulSinkPartition[ShardOutput, None]):
                 (PREDICTIONS, self._maker.predictions(output)),
                 (BARS, self._maker.bars(output)),
                 (OUTCOMES, self._maker.outcomes(output)),
+                (ALERTS, self._maker.alerts(output)),
                 (DEAD_LETTERS, self._maker.dead_letters(output)),
             ):
                 self._writer.send(topic, output.partition, messages)
@@ -144,7 +145,7 @@ class _Topics(StatefulSinkPartition[ShardOutput, None]):
 
 
 class TopicSink(PartitionedSink):
-    """Predictions, bars, outcomes and dead letters to their topics; acknowledged before the epoch is committed."""
+    """Predictions, bars, outcomes, alerts and dead letters to their topics; acknowledged before the epoch is committed."""
 
     def __init__(self, partitions: list[int], writer: MessageWriter, maker: MessageMaker, meter: Meter) -> None:
         super().__init__(partitions)

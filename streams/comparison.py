@@ -14,6 +14,7 @@ IDENTITY: Final[Mapping[str, Sequence[str]]] = {
     "outcome_scores": ("src_offset", "predicted_offset", "horizon_ns", "model_id"),
     "challenger_scores": ("src_offset", "model_id"),
     "model_changes": ("src_offset", "action", "model_id"),
+    "alerts": ("src_offset", "symbol", "rule"),
     "bars": ("src_offset", "symbol", "kind", "start", "rev"),
 }
 """What makes two rows of one partition the same row; `src_offset` alone where a table is not named."""
@@ -131,6 +132,12 @@ def _texts(column: Stored) -> NDArray[Any]:
     texts = np.empty(len(column), object)
     texts[:] = [_bytes(value) for value in column]
     return texts
+
+
+def texts(column: Stored) -> list[str]:
+    """The words of a column, however it holds them."""
+    values = _values(column, np.arange(len(column[0] if isinstance(column, tuple) else column)))
+    return [_bytes(value).decode() for value in values]
 
 
 def _bytes(value: Any) -> bytes:

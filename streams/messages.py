@@ -12,8 +12,9 @@ from processors.bars import REASONS
 from processors.interruptions import REASONS as VOID
 from processors.shard import ShardOutput
 from schemas.rows import Bar, Latest, Outcome, Prediction
-from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
+from schemas.topics import ALERTS, BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS
 from streams.columns import finite
+from streams.rule_rows import alerts_of
 
 Message: TypeAlias = tuple[str, bytes]
 
@@ -81,6 +82,10 @@ class MessageMaker:
             )  # fmt: skip
             messages.append((outcome.symbol, OUTCOMES.encode(outcome)))
         return messages
+
+    def alerts(self, output: ShardOutput) -> list[Message]:
+        """One per rule that fired or cleared."""
+        return [(alert.symbol, ALERTS.encode(alert)) for alert in alerts_of(self.log_id, output)]
 
     def dead_letters(self, output: ShardOutput) -> list[Message]:
         """One per record that could not be used."""

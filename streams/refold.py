@@ -10,12 +10,13 @@ from processors.batch import Integers
 from processors.columns import LogStretch
 from processors.shard import Shard, ShardOutput
 from schemas.rows import Latest
-from schemas.topics import BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS, Topic
+from schemas.topics import ALERTS, BARS, DEAD_LETTERS, OUTCOMES, PREDICTIONS, Topic
 from streams.messages import Message, MessageMaker
 from streams.ports import MessageWriter
+from streams.rule_rows import raised_at
 
 Door: TypeAlias = Callable[[ShardOutput], None]
-SAID_ON: Final[Sequence[Topic[Any]]] = (PREDICTIONS, BARS, OUTCOMES, DEAD_LETTERS)
+SAID_ON: Final[Sequence[Topic[Any]]] = (PREDICTIONS, BARS, OUTCOMES, ALERTS, DEAD_LETTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ class Unsaid:
         refused = np.array([letter.offset for letter in output.stretch.rejected], np.int64)
         return (
             (PREDICTIONS, self.maker.predictions, of[output.folded]), (BARS, self.maker.bars, of[output.bars.event]),
-            (OUTCOMES, self.maker.outcomes, of[output.outcomes.event]), (DEAD_LETTERS, self.maker.dead_letters, refused),
+            (OUTCOMES, self.maker.outcomes, of[output.outcomes.event]),
+            (ALERTS, self.maker.alerts, of[raised_at(output)]), (DEAD_LETTERS, self.maker.dead_letters, refused),
         )  # fmt: skip
 
 

@@ -55,6 +55,10 @@ class Report:
             meter.count(
                 "tickwire_score_model_changes_total", action=each.change.action, refused="yes" if each.refused else "no"
             )
+        for alert in output.alerts:
+            meter.count("tickwire_score_alerts_total", state="fired" if alert.fired else "cleared")
+        for turn in output.rule_changes:
+            meter.count("tickwire_score_rule_changes_total", refused="yes" if turn.refused else "no")
         self._time(output)
 
     @property

@@ -16,6 +16,7 @@ from processors.timeline import DUPLICATE, LATE
 from streams.columns import Block, Words, finite
 from streams.marks import mark_columns, marked
 from streams.model_rows import changed_at, changes, put_challengers, put_outcome_scores
+from streams.rule_rows import alert_columns, changed_rules_at, raised_at, rule_change_columns
 
 SIDES: Final = ("sell", "unknown", "buy")
 
@@ -44,6 +45,10 @@ class RowMaker:
             put_outcome_scores(made, output, symbols, self.words, self._source)
         if output.changes:
             made["model_changes"] = {**changes(output), **self._source(output, changed_at(output))}
+        if output.alerts:
+            made["alerts"] = {**alert_columns(self.log_id, output), **self._source(output, raised_at(output))}
+        if output.rule_changes:
+            made["rule_changes"] = {**rule_change_columns(output), **self._source(output, changed_rules_at(output))}
         if len(output.bars):
             made["bars"] = self._bars(output, symbols)
         if output.ledger:

@@ -9,6 +9,7 @@ import typer
 
 from infra.cli.batch import app as batch
 from infra.cli.models import app as models
+from infra.cli.rules import app as rules
 from schemas.errors import TickwireError, WriterError
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(batch)
 app.add_typer(models, name="models", rich_help_panel="Models")
+app.add_typer(rules, name="rules", rich_help_panel="Use")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

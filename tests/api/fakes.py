@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.feed.hub import FeedHub
 from api.feed.limits import FeedLimits
-from api.ports import Ports, Span
+from api.ports import AlertHistory, AlertRules, Ports, Span
 from api.server import FeedServer, listen
 from infra.telemetry import Telemetry
 from schemas.errors import DatabaseUnavailable, StoreUnavailable
@@ -127,6 +127,8 @@ class World:
     telemetry: Telemetry = field(default_factory=Telemetry)
     limits: FeedLimits = field(default_factory=FeedLimits)
     origins: Sequence[str] = ()
+    rules: AlertRules | None = None
+    alerts: AlertHistory | None = None
 
     def __post_init__(self) -> None:
         self.hub = FeedHub(self.telemetry, lambda: NOW_NS, self.limits)
@@ -135,7 +137,8 @@ class World:
         """The application over these lists."""
         ports = Ports(
             latest=self.latest, history=self.history, status=self.status, meter=self.telemetry,
-            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS,
+            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS, rules=self.rules,
+            alerts=self.alerts,
         )  # fmt: skip
         return create_app(ports, self.hub, version="0.1.0", origins=self.origins)
 

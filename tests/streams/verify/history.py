@@ -14,6 +14,7 @@ from schemas.control import ModelChange, body_of
 from schemas.errors import InputError
 from schemas.events import Control
 from schemas.rows import Latest
+from schemas.rules import Condition, Rule, RuleChange, body_of_rule
 from schemas.tables import tables
 from schemas.topics import EVENTS
 from streams.archive import Archived
@@ -74,8 +75,14 @@ def log_of(events: int = 1_300, *, seed: int = 1, per_poll: int = 97) -> ListLog
     records[100:100] = [b"{", None]
     at = START + events * 20_000_000
     for place, action in ((400, "challenge"), (600, "warm"), (800, "retire")):
-        change = ModelChange(action=action, model="m9", state=b"0.75 40" if action == "warm" else b"")  # type: ignore[arg-type]
-        told = Control(topic="models", id="m9", ts_event=at, ts_ingest=at, body=body_of(change))
+        swap = ModelChange(action=action, model="m9", state=b"0.75 40" if action == "warm" else b"")  # type: ignore[arg-type]
+        told = Control(topic="models", id="m9", ts_event=at, ts_ingest=at, body=body_of(swap))
+        records.insert(place, EVENTS.encode(told))
+    rule = Rule(id="r", conditions=(Condition(field="mid", op="changes_by", threshold=0.02, window_s=2.0),))
+    scored = Rule(id="s", conditions=(Condition(field="score.p_up", op=">", threshold=0.55),))
+    for place, added in ((420, rule), (425, scored), (700, rule)):  # the last one is refused
+        change = RuleChange(action="add", id=added.id, rule=added, by="a test")
+        told = Control(topic="rules", id=added.id, ts_event=at, ts_ingest=at, body=body_of_rule(change))
         records.insert(place, EVENTS.encode(told))
     return FastLog({0: records}, per_poll=per_poll, log_id=LOG)
 

@@ -110,6 +110,8 @@ IDENTIFYING = {
     ("outcome_scores", "horizon_ns"),
     ("outcome_scores", "model_id"),
     ("challenger_scores", "model_id"),
+    ("alerts", "symbol"),
+    ("alerts", "rule"),
     ("model_changes", "action"),
     ("model_changes", "model_id"),
 }
@@ -275,6 +277,7 @@ def test_scores_of_a_model_that_is_gone_are_counted_as_not_compared_and_the_rest
     assert {(table, column): n for (table, column, _), n in verdict.not_compared.items()} == {
         ("predictions", "onnx"): len(old), ("predictions", "p_up"): len(old), ("outcomes", "onnx"): len(parked),
             ("outcome_scores", "score"): sum(row["model_id"] == "m1" for row in history.served.tables["outcome_scores"]),
+            ("alerts", "id"): sum(row["rule"] == "s" for row in history.served.tables["alerts"]),
     }  # fmt: skip
     assert all("m1" in why for _, _, why in verdict.not_compared)
     old[3]["online"] = flipped(float(old[3]["online"]))
