@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.batch import Integers, Matrix
+from processors.columns import CONTROL, EventColumns, LogStretch
 from processors.labels import Matured
 from processors.roster import Load, Roster, line_up, no_models, quarantined, turned
 from processors.scores import NO_MODEL, SCORES, Learner, LineUp, Model, Scores, seen_by_clients
-from schemas.control import ModelChange
+from schemas.control import MODELS, ModelChange, model_change
 from schemas.errors import ModelError
 
 NO_PROBABILITY: Final = "a score that is no probability"
@@ -174,3 +175,14 @@ class Scoring:
         steps[start:stop] = self.learner.steps
         if stop > start:
             by_model[start:stop, 0] = self.learner.score(matrix[start:stop])
+
+
+def asked(stretch: LogStretch, events: EventColumns, folded: Integers) -> list[Asked]:
+    """Changes of the models that the stretch says; a body that says none is no change, and the record is kept as it is."""
+    found = []
+    for event in np.flatnonzero(events.kind == CONTROL).tolist():
+        control: Any = stretch.events[event]
+        change = model_change(control.body) if control.topic == MODELS else None
+        if change is not None:
+            found.append(Asked(int(np.searchsorted(folded, event)), event, change))
+    return found

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, RevisionRequests
 from processors.batch import NS, EventBatch, Integers, Matrix
-from processors.columns import CONTROL, SMALLEST_PRICE, EventColumns, LogStretch, columns, dead_letter
+from processors.columns import SMALLEST_PRICE, EventColumns, LogStretch, columns, dead_letter
 from processors.features import FEATURES, FeatureEngine
 from processors.feeds import FeedTimes
 from processors.indicator import Indicator
@@ -21,14 +21,14 @@ from processors.interruptions import interruptions
 from processors.labels import LabelRule, Labels, Matured, merged
 from processors.ledger import REJECTED, Ledger, LedgerLine
 from processors.market import MarketState, as_of
+from processors.numbers import Numbers, SaidNumbers
 from processors.roster import Load, no_models
 from processors.scores import Learner, Model, Scores
-from processors.scoring import Asked, Changed, Scoring
+from processors.scoring import Changed, Scoring, asked
 from processors.sessions import Sessions
 from processors.snapshot import Remembered, copy_rows, decode_snapshot, encode_snapshot
 from processors.symbols import SymbolTable
 from processors.timeline import FOLDED, Placed, Timeline, place
-from schemas.control import MODELS, model_change
 
 OTHER_HORIZONS_NS: Final = (NS, 60 * NS, 300 * NS)
 
@@ -82,6 +82,8 @@ class ShardOutput:
     ledger: Sequence[LedgerLine]
     counts: Sequence[int]
     """By `ledger.DOORS`, after this stretch, since the log began."""
+    numbers: SaidNumbers | None = None
+    """Once `Shard.number` has counted what is said."""
 
 
 class Shard:
@@ -103,6 +105,7 @@ class Shard:
         self._per_symbol = self._started(self._engine.capacity)
         self._feeds = FeedTimes.start(16)
         self._broker_ms = np.zeros(1, np.int64)
+        self._first = np.full(1, -1, np.int64)
 
     def _started(self, symbols: int) -> "_PerSymbol":
         return _PerSymbol(
@@ -114,6 +117,7 @@ class Shard:
                 for number, rule in enumerate(self.rules.label.horizons)
             ],
             np.zeros(symbols, np.int8),
+            Numbers.start(symbols, len(self.rules.bars)),
         )
 
     def advance(self, stretch: LogStretch) -> ShardOutput:
@@ -136,7 +140,7 @@ class Shard:
             )
             for labels in state.labels
         ]  # fmt: skip
-        scores, changes = self.scoring.score(matrix, matured[0], _asked(stretch, events, folded), folded)
+        scores, changes = self.scoring.score(matrix, matured[0], asked(stretch, events, folded), folded)
         for labels, told in zip(state.labels, matured, strict=True):
             _fill_scores(told, scores)
             labels.note_scores(symbols, scores)
@@ -147,6 +151,10 @@ class Shard:
             changes=changes, ledger=self._enter(stretch, placed, matrix), counts=self.ledger.counts.tolist(),
         )  # fmt: skip
 
+    def number(self, output: ShardOutput) -> ShardOutput:
+        """The newest output of `advance`, its revisions added, with the number of everything that it says."""
+        return replace(output, numbers=self._per_symbol.numbers.of(output, int(self._first[0])))
+
     def _dated(self, stretch: LogStretch) -> LogStretch:
         """The broker's time may not fall with the offsets: tables are partitioned by it, and blocks are atomic per part."""
         offsets = np.concatenate([stretch.offsets, np.array([x.offset for x in stretch.rejected], np.int64)])
@@ -154,6 +162,8 @@ class Shard:
         broker = np.concatenate([stretch.ts_broker, stretch.rejected_broker])
         broker[order] = np.maximum(np.maximum.accumulate(broker[order]), self._broker_ms[0])
         self._broker_ms[0] = max(int(self._broker_ms[0]), int(broker.max(initial=0)))
+        if self._first[0] < 0 and len(offsets):
+            self._first[0] = offsets.min()
         n = len(stretch.offsets)
         return replace(stretch, ts_broker=broker[:n], rejected_broker=broker[n:])
 
@@ -242,7 +252,7 @@ class Shard:
             array[...] = np.frombuffer(raw, array.dtype).reshape(array.shape)
 
     def _fixed(self) -> list[NDArray[Any]]:
-        return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays, self._broker_ms]
+        return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays, self._broker_ms, self._first]
 
 
 @dataclass(slots=True)
@@ -254,6 +264,7 @@ class _PerSymbol:
     """By horizon, the learnt one first."""
     halted: NDArray[np.int8]
     """[symbols]: trading is halted or closed, by the venue's word."""
+    numbers: Numbers
 
     @property
     def symbols(self) -> int:
@@ -262,7 +273,7 @@ class _PerSymbol:
     @property
     def arrays(self) -> list[NDArray[Any]]:
         of_labels = [array for labels in self.labels for array in labels.arrays]
-        return [*self.timeline.arrays, *self.market.arrays, *self.bars.arrays, *of_labels, self.halted]
+        return [*self.timeline.arrays, *self.market.arrays, *self.bars.arrays, *of_labels, self.halted, *self.numbers.arrays]
 
 
 def _without(
@@ -280,14 +291,3 @@ def _fill_scores(matured: Matured, scores: Scores) -> None:
     here = matured.batch_row >= 0
     matured.scores[here] = scores.by_model[matured.batch_row[here]]
     matured.line_up[here] = scores.line_up[matured.batch_row[here]]
-
-
-def _asked(stretch: LogStretch, events: EventColumns, folded: Integers) -> list[Asked]:
-    """Changes of the models that the stretch says; a body that says none is no change, and the record is kept as it is."""
-    found = []
-    for event in np.flatnonzero(events.kind == CONTROL).tolist():
-        control: Any = stretch.events[event]
-        change = model_change(control.body) if control.topic == MODELS else None
-        if change is not None:
-            found.append(Asked(int(np.searchsorted(folded, event)), event, change))
-    return found

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from processors.roster import Roster
 from processors.scores import LineUp
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Stands in the name of the step: what another version wrote is not read, but folded again."""
 
 
