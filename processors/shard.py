@@ -273,7 +273,14 @@ class _PerSymbol:
     @property
     def arrays(self) -> list[NDArray[Any]]:
         of_labels = [array for labels in self.labels for array in labels.arrays]
-        return [*self.timeline.arrays, *self.market.arrays, *self.bars.arrays, *of_labels, self.halted, *self.numbers.arrays]
+        return [
+            *self.timeline.arrays,
+            *self.market.arrays,
+            *self.bars.arrays,
+            *of_labels,
+            self.halted,
+            *self.numbers.arrays,
+        ]
 
 
 def _without(
