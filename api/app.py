@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from api.feed.features import FeatureFeed
 from api.feed.hub import FeedHub
 from api.inference_messages import InferenceRefused
 from api.middleware import RequestFrame
@@ -38,14 +39,16 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = create_task(hub.run())
-        running.add_done_callback(_say_if_it_failed)
+        running = [create_task(hub.run()), create_task(FeatureFeed(hub, newest).run())]
+        for each in running:
+            each.add_done_callback(_say_if_it_failed)
         try:
             yield
         finally:
-            running.cancel()
-            with suppress(CancelledError):
-                await running
+            for each in running:
+                each.cancel()
+                with suppress(CancelledError):
+                    await each
 
     app = FastAPI(
         title="tickwire", version=version, lifespan=lifespan, openapi_tags=TAGS, docs_url=None, redoc_url=None,

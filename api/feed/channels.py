@@ -43,7 +43,7 @@ CHANNELS: Final[Mapping[str, Channel]] = {
         Channel("outcomes", OUTCOMES.name, conflates=False, columns=_columns(Outcome)),
         Channel("trades", EVENTS.name, conflates=False, linked=True, columns=_columns(Trade, Correction, Cancel)),
         Channel("quotes", EVENTS.name, conflates=True, linked=True, columns=_columns(Quote)),
-        Channel("features", "", conflates=True),
+        Channel("features", "", conflates=True, linked=True),
         Channel("alerts", ALERTS.name, conflates=False, linked=True, columns=_columns(Alert)),
         Channel("news", EVENTS.name, conflates=False, linked=True, columns=_columns(NewsSignal)),
         *(Channel(f"bars.{kind}", BARS.name, conflates=False, columns=_columns(Bar)) for kind in BAR_KINDS),

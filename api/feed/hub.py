@@ -166,7 +166,11 @@ class FeedHub:
         stream = self._streams[channel].get(symbol)
         return stream is not None and stream.newest is not None
 
-    def positions(self, channel: str) -> Mapping[str, int]:
+    def wanted(self, channel: str) -> Collection[str]:
+        """Symbols of the channel that some client is subscribed to, `*` for every one."""
+        return {symbol for client in self.clients for symbol in client.subscriptions.state().get(channel, ())}
+
+    def positions(self, channel: str) -> dict[str, int]:
         """Symbol to the number of its newest message; 0 before the first."""
         return {symbol: stream.seq for symbol, stream in self._streams[channel].items() if symbol != TEST_SYMBOL}
 
