@@ -5,7 +5,8 @@
             ...
 
 After a lost connection it connects again with jitter, says where it was, and goes on: what it missed comes first. What is
-not held any more by then is a `Missed`. Without anything from the server for `silence_s` the connection counts as lost.
+not held any more by then is a `Missed`, as soon as the numbers tell. Without anything from the server for `silence_s` the
+connection counts as lost.
 """
 
 import asyncio
@@ -81,7 +82,6 @@ class _Any(msgspec.Struct):
     reason: str = ""
     epoch: str = ""
     seqs: Mapping[str, Mapping[str, int]] = {}
-    recovered: Mapping[str, Mapping[str, bool]] = {}
     reconnect_after_ms: int = 0
 
 
@@ -125,8 +125,6 @@ class Positions:
                 return self._heartbeat(message)
             case "welcome":
                 return self._welcome(message)
-            case "ack":
-                return self._ack(message)
         return []
 
     def _update(self, message: _Any) -> list[Heard]:
@@ -135,22 +133,19 @@ class Positions:
         if last is not None and message.seq <= last:
             return []
         self.last[stream] = message.seq
-        linked = message.prev is not None
-        follows = message.prev if message.prev is not None else message.seq - 1 - message.conflated
+        follows = message.seq - 1 - message.conflated if message.prev is None else message.prev
         if last is None:
-            missed = self.returned and follows > 0
-        else:
-            missed = follows != last if linked else follows > last
-        told: list[Heard] = [Missed(*stream, last or 0, "gap")] if missed else []
+            last = 0 if self.returned else follows
+        missed = follows > last or (message.prev is not None and follows != last)
+        told: list[Heard] = [Missed(*stream, last, "gap")] if missed else []
         return [*told, _told(message)]
 
     def _snapshot(self, message: _Any) -> list[Heard]:
         stream = (message.channel, message.symbol)
-        last = self.last.get(stream)
-        before = 0 if self.returned else message.seq
-        missed = message.seq > (before + 1 if last is None else last)
-        self.last[stream] = message.seq
-        told: list[Heard] = [Missed(*stream, last or 0, "snapshot")] if missed else []
+        last = self.last.get(stream, 0 if self.returned else message.seq)
+        if message.seq > 0:
+            self.last[stream] = message.seq
+        told: list[Heard] = [Missed(*stream, last, "snapshot")] if message.seq > last + 1 else []
         return [*told, _told(message)]
 
     def _miss(self, channel: str, symbol: str, to: int, why: str) -> list[Heard]:
@@ -164,7 +159,7 @@ class Positions:
         missed: list[Heard] = []
         for channel, seqs in message.seqs.items():
             for symbol, seq in seqs.items():
-                if self.last.setdefault((channel, symbol), seq) < seq:
+                if seq > 0 and self.last.setdefault((channel, symbol), seq) < seq:
                     missed += self._miss(channel, symbol, seq, "heartbeat")
         return missed
 
@@ -177,15 +172,6 @@ class Positions:
         self.returned = False
         missed: list[Heard] = [Missed(*stream, seq, "new_log") for stream, seq in self.last.items()]
         self.last.clear()
-        return missed
-
-    def _ack(self, message: _Any) -> list[Heard]:
-        missed: list[Heard] = []
-        for channel, symbols in message.recovered.items():
-            for symbol in (symbol for symbol, recovered in symbols.items() if not recovered):
-                last = self.last.pop((channel, symbol), None)
-                if last is not None:
-                    missed.append(Missed(channel, symbol, last, "not_held"))
         return missed
 
 

@@ -165,7 +165,7 @@ def test_two_hundred_disconnects_leave_no_gap_undetected_and_no_value_wrong() ->
         )
         with listening(feed, heard):
             until(lambda: len(heard) > 100)
-            for n in range(12):
+            for n in range(200):
                 disconnect(backend, feed, rng, n)
             backend.stop_saying()
             until(lambda: ends_are_here(backend.log, heard))
