@@ -116,6 +116,8 @@ def listening(feed: Feed, heard: list[Heard]) -> Iterator[None]:
     async def listen() -> None:
         async for one in feed:
             heard.append(one)
+        await feed.close()
+        await asyncio.sleep(0.05)  # the loop closes what was aborted
 
     loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(1) as executor:
