@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from api.asyncapi import asyncapi_routes
 from api.feed.features import FeatureFeed
 from api.feed.hub import FeedHub
 from api.inference_messages import InferenceRefused
@@ -61,6 +62,7 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins))
     if ports.predictor is not None:
         app.include_router(inference_routes(ports.predictor, version))
+    app.include_router(asyncapi_routes(version))
     app.include_router(page_routes())
     app.add_middleware(RequestFrame, meter=ports.meter)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
