@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from api.asyncapi import asyncapi_routes
+from api.feed.features import FeatureFeed
 from api.feed.hub import FeedHub
 from api.inference_messages import InferenceRefused
 from api.middleware import RequestFrame
@@ -40,14 +42,16 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = create_task(hub.run())
-        running.add_done_callback(_say_if_it_failed)
+        running = [create_task(hub.run()), create_task(FeatureFeed(hub, newest).run())]
+        for each in running:
+            each.add_done_callback(_say_if_it_failed)
         try:
             yield
         finally:
-            running.cancel()
-            with suppress(CancelledError):
-                await running
+            for each in running:
+                each.cancel()
+                with suppress(CancelledError):
+                    await each
 
     app = FastAPI(
         title="tickwire", version=version, lifespan=lifespan, openapi_tags=TAGS, docs_url=None, redoc_url=None,
@@ -62,6 +66,7 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
         app.include_router(inference_routes(ports.predictor, version))
     if ports.rules is not None and ports.alerts is not None:
         app.include_router(alert_routes(ports.rules, ports.alerts, ports.now_ns))
+    app.include_router(asyncapi_routes(version))
     app.include_router(page_routes())
     app.add_middleware(RequestFrame, meter=ports.meter)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

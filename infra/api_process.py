@@ -3,33 +3,33 @@
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import redis
 import structlog
 
 from api.app import create_app
-from api.feed.channels import CHANNEL_OF_TOPIC
+from api.feed.channels import CHANNEL_OF_TOPIC, CHANNELS
 from api.feed.hub import FeedHub
 from api.ports import Ports
 from api.server import listen, serve
 from infra.alert_rules import LiveRules, StoredAlerts
 from infra.clickhouse import connect
 from infra.clock import WallClock
+from infra.feed_source import FeedSource, replay_source, sources
 from infra.history import ClickHouseHistory
-from infra.kafka_log import follow
+from infra.log_identity import current_log
 from infra.on_demand import OnDemandModels
 from infra.redis import PREFIX, LatestStore
 from infra.replay_names import database_of, key_prefix, topic_of
 from infra.settings import Settings
 from infra.status import RedisStatus
 from infra.telemetry import Telemetry
-from schemas.errors import SettingsError
+from schemas.errors import BackendError, LogError, SettingsError
 
-MOST = 4096
-WAIT_S = 0.1
+REPLAYED = ("predictions", "bars", "outcomes", "features")
+"""Channels of which a replay has something to say."""
 
 
 def run(settings: Settings) -> None:
@@ -44,7 +44,8 @@ def run(settings: Settings) -> None:
     clickhouse = settings.clickhouse
     database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
     served = database_of(clickhouse.database, api.namespace) if api.namespace else clickhouse.database
-    hub = FeedHub(telemetry, clock.now_ns)
+    channels = {name: CHANNELS[name] for name in REPLAYED} if api.namespace else CHANNELS
+    hub = FeedHub(telemetry, clock.now_ns, channels=channels, epoch="" if api.namespace else _epoch(settings))
     ports = Ports(
         latest=LatestStore(
             url, ttl_s=settings.redis.ttl.total_seconds(), prefix=key_prefix(api.namespace) if api.namespace else PREFIX
@@ -60,42 +61,48 @@ def run(settings: Settings) -> None:
     )
     app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)
     stop = threading.Event()
-    feeding = threading.Thread(target=_feed, args=(settings, hub, stop), daemon=True, name="feed")
     listener = listen(api.host, api.port)
-    feeding.start()
+    feeding = [
+        threading.Thread(target=_feed, args=(source, stop), daemon=True, name="feed")
+        for source in _sources(settings, hub, clock)
+    ]
+    for each in feeding:
+        each.start()
     try:
         serve(app, hub, listener)
     finally:
         stop.set()
-        feeding.join(timeout=3)
+        for each in feeding:
+            each.join(timeout=3)
 
 
-def _feed(settings: Settings, hub: FeedHub, stop: threading.Event) -> None:
-    """Everything that our topics say from now on, into the hub. A feed that broke ends the process: it is started again."""
-    name = settings.api.namespace
-    channels = {topic_of(name, topic) if name else topic: channel for topic, channel in CHANNEL_OF_TOPIC.items()}
-    consumer = follow(settings.kafka, list(channels))
+def _epoch(settings: Settings) -> str:
+    """The log whose numbers the feed shows; none where it can't be told yet: then its first message tells."""
     try:
-        while not stop.is_set():
-            first = consumer.poll(WAIT_S)
-            if first is not None:  # consume() with a wait would wait for MOST of them
-                hub.publish_many(_topical([first, *consumer.consume(MOST, 0)], channels))
+        return current_log(settings.kafka).log_id
+    except (LogError, BackendError) as error:
+        structlog.get_logger().warning("the feed's epoch begins with its first message", reason=str(error))
+        return ""
+
+
+def _sources(settings: Settings, hub: FeedHub, clock: WallClock) -> Sequence[FeedSource]:
+    """What goes into the hub: the live topics, or those of a replay."""
+
+    def now_ms() -> int:
+        return clock.now_ns() // 1_000_000
+
+    name = settings.api.namespace
+    if not name:
+        return sources(settings.kafka, hub, now_ms, lambda: current_log(settings.kafka).log_id)
+    topics = {topic_of(name, topic): channel for topic, channel in CHANNEL_OF_TOPIC.items() if channel in hub.channels}
+    return [replay_source(settings.kafka, hub, now_ms, topics)]
+
+
+def _feed(source: FeedSource, stop: threading.Event) -> None:
+    """A feed that broke ends the process: it is started again."""
+    try:
+        source.run(stop)
     except BaseException:
         structlog.get_logger().exception("the feed broke")
         os.kill(os.getpid(), signal.SIGTERM)
         raise
-    finally:
-        consumer.close()
-
-
-def _topical(messages: list[Any], channels: Mapping[str, str]) -> list[tuple[str, str, bytes]]:
-    """(channel, symbol, JSON) of what can be handed on; the rest is told."""
-    topical = []
-    for message in messages:
-        if message.error() is not None:
-            structlog.get_logger().warning("feed", reason=message.error().str())
-        elif message.key() is None or message.value() is None:
-            structlog.get_logger().warning("feed", reason="a record without key or value", topic=message.topic())
-        else:
-            topical.append((channels[message.topic()], message.key().decode(), message.value()))
-    return topical

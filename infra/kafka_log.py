@@ -1,10 +1,10 @@
-"""Reading Kafka: the events log from where the state says, and whatever is written from now on."""
+"""Reading Kafka: the events log from where the state says."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from infra.failpoints import hit
 from infra.kafka import ANSWER_S, client_config
@@ -153,15 +153,6 @@ def end_offsets(kafka: Kafka, topic: str = EVENTS.name) -> dict[int, tuple[int, 
         }
     finally:
         consumer.close()
-
-
-def follow(kafka: Kafka, topics: Sequence[str]) -> Consumer:
-    """A consumer of everything that is written to the topics from now on, in all partitions."""
-    consumer = Consumer({**client_config(kafka), **READER, "auto.offset.reset": "latest"})
-    consumer.assign(
-        [TopicPartition(topic, partition, OFFSET_END) for topic in topics for partition in range(kafka.partitions)]
-    )
-    return consumer
 
 
 def newest_event(kafka: Kafka, partition: int = 0) -> int | None:

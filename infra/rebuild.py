@@ -130,8 +130,9 @@ class Rebuild:
     ) -> Refolded:
         newest = NewestOnly(self.outlets.messages)
         stretches = self._stretches(span, report)
-        door = through(self.outlets.revise, [*doors, newest])
-        folded = refold(self.make(span.partition), span.first, stretches, door, count)
+        shard = self.make(span.partition)
+        door = through(shard, self.outlets.revise, [*doors, newest])
+        folded = refold(shard, span.first, stretches, door, count)
         self.outlets.writer.flush()
         self.outlets.buffer.flush()
         self.outlets.latest(list(newest.rows.values()))

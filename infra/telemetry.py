@@ -64,7 +64,6 @@ STAGES: Final = frozenset(
 WAITS: Final = frozenset({"unavailable", "disk_full", "busy"})
 RENEWALS: Final = frozenset({"renewed", "failed"})
 AUDITED: Final = frozenset({"features", "predictions", "events", "dead_letters"})
-CHANNELS: Final = frozenset({"predictions", "bars", "outcomes"})
 
 METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_collect_events_total": _counter("Events that a source wrote to the log", source=ANY),
@@ -110,8 +109,11 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_writer_renewals_total": _counter("Renewals of the lease", outcome=RENEWALS),
     "tickwire_redis_reachable": _gauge("1 while the newest rows reach Redis, 0 while they wait for it"),
     "tickwire_feed_clients": _gauge("WebSocket clients connected"),
-    "tickwire_feed_messages_total": _counter("Messages that came from the topics", channel=CHANNELS),
-    "tickwire_feed_refused_total": _counter("Messages that are not JSON and went to nobody", channel=CHANNELS),
+    "tickwire_feed_messages_total": _counter("Messages that came from the topics", channel=ANY),
+    "tickwire_feed_refused_total": _counter("Messages that are not JSON and went to nobody", channel=ANY),
+    "tickwire_feed_duplicate_total": _counter("Messages that had come before, said again after a crash", channel=ANY),
+    "tickwire_feed_unfilled_total": _counter("Subscriptions that did not wait any longer for what was said before"),
+    "tickwire_feed_held_bytes": _gauge("Messages held for clients that come back"),
     "tickwire_feed_frames_total": _counter("WebSocket frames sent"),
     "tickwire_feed_sent_bytes_total": _counter("Bytes sent in frames"),
     "tickwire_feed_conflated_total": _counter("Messages skipped for a newer one of the same symbol"),

@@ -22,7 +22,7 @@ def compile_all() -> None:
     events = _minute()
     at = np.arange(len(events))
     nowhere = np.empty(0, np.int64)
-    shard.advance(LogStretch(events, [b""] * len(events), at, at, [], nowhere))
+    shard.number(shard.advance(LogStretch(events, [b""] * len(events), at, at, [], nowhere)))
     assert shard.alerting.standing
     shard.advance(LogStretch([], [], nowhere, nowhere, [], nowhere))
     narrowed(np.zeros((1, 1)))

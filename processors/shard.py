@@ -22,6 +22,7 @@ from processors.interruptions import interruptions
 from processors.labels import LabelRule, Labels, Matured, merged
 from processors.ledger import REJECTED, Ledger, LedgerLine
 from processors.market import MarketState, as_of
+from processors.numbers import Numbers, SaidNumbers
 from processors.roster import Load, no_models
 from processors.rule_fields import Vocabulary
 from processors.rules import Alerting, Judged, Raised, RuleChanged
@@ -87,6 +88,8 @@ class ShardOutput:
     ledger: Sequence[LedgerLine]
     counts: Sequence[int]
     """By `ledger.DOORS`, after this stretch, since the log began."""
+    numbers: SaidNumbers | None = None
+    """Once `Shard.number` has counted what is said."""
 
 
 class Shard:
@@ -109,6 +112,7 @@ class Shard:
         self._per_symbol = self._started(self._engine.capacity)
         self._feeds = FeedTimes.start(16)
         self._broker_ms = np.zeros(1, np.int64)
+        self._first = np.full(1, -1, np.int64)
 
     @property
     def learner(self) -> Learner:
@@ -125,6 +129,7 @@ class Shard:
                 for number, rule in enumerate(self.rules.label.horizons)
             ],
             np.zeros(symbols, np.int8),
+            Numbers.start(symbols, len(self.rules.bars)),
         )
 
     def advance(self, stretch: LogStretch) -> ShardOutput:
@@ -163,6 +168,10 @@ class Shard:
             counts=self.ledger.counts.tolist(),
         )  # fmt: skip
 
+    def number(self, output: ShardOutput) -> ShardOutput:
+        """The newest output of `advance`, its revisions added, with the number of everything that it says."""
+        return replace(output, numbers=self._per_symbol.numbers.of(output, int(self._first[0])))
+
     def _dated(self, stretch: LogStretch) -> LogStretch:
         """The broker's time may not fall with the offsets: tables are partitioned by it, and blocks are atomic per part."""
         offsets = np.concatenate([stretch.offsets, np.array([x.offset for x in stretch.rejected], np.int64)])
@@ -170,6 +179,8 @@ class Shard:
         broker = np.concatenate([stretch.ts_broker, stretch.rejected_broker])
         broker[order] = np.maximum(np.maximum.accumulate(broker[order]), self._broker_ms[0])
         self._broker_ms[0] = max(int(self._broker_ms[0]), int(broker.max(initial=0)))
+        if self._first[0] < 0 and len(offsets):
+            self._first[0] = offsets.min()
         n = len(stretch.offsets)
         return replace(stretch, ts_broker=broker[:n], rejected_broker=broker[n:])
 
@@ -260,7 +271,7 @@ class Shard:
             array[...] = np.frombuffer(raw, array.dtype).reshape(array.shape)
 
     def _fixed(self) -> list[NDArray[Any]]:
-        return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays, self._broker_ms]
+        return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays, self._broker_ms, self._first]
 
 
 @dataclass(slots=True)
@@ -272,6 +283,7 @@ class _PerSymbol:
     """By horizon, the learnt one first."""
     halted: NDArray[np.int8]
     """[symbols]: trading is halted or closed, by the venue's word."""
+    numbers: Numbers
 
     @property
     def symbols(self) -> int:
@@ -280,7 +292,14 @@ class _PerSymbol:
     @property
     def arrays(self) -> list[NDArray[Any]]:
         of_labels = [array for labels in self.labels for array in labels.arrays]
-        return [*self.timeline.arrays, *self.market.arrays, *self.bars.arrays, *of_labels, self.halted]
+        return [
+            *self.timeline.arrays,
+            *self.market.arrays,
+            *self.bars.arrays,
+            *of_labels,
+            self.halted,
+            *self.numbers.arrays,
+        ]
 
 
 def _without(

@@ -9,6 +9,8 @@ from schemas.rules import Severity
 
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Partition = Annotated[int, Meta(ge=0, le=65_535)]
+Number = Annotated[int, Meta(ge=0, le=2**53)]
+"""Counts what is said of one symbol in one topic of one log, without a hole; 0 where nobody has counted."""
 
 
 class Prediction(Struct, frozen=True, gc=False):
@@ -32,6 +34,7 @@ class Prediction(Struct, frozen=True, gc=False):
     online: float | None
     onnx: float | None
     features_id: str
+    seq: Number = 0
 
 
 class Outcome(Struct, frozen=True, kw_only=True, gc=False):
@@ -60,6 +63,7 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     """The model that `onnx` is of."""
     challengers: dict[str, float] = {}
     """Model id to score, of those that scored beside."""
+    seq: Number = 0
 
 
 class Bar(Struct, frozen=True, kw_only=True, gc=False):
@@ -86,6 +90,9 @@ class Bar(Struct, frozen=True, kw_only=True, gc=False):
     log_id: str
     src_partition: Partition
     src_offset: Offset
+    seq: Number = 0
+    kind_seq: Number = 0
+    """The same among the bars of its kind."""
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True, gc=False):
@@ -149,6 +156,8 @@ class Latest(Struct, frozen=True, kw_only=True, gc=False):
     features_id: str
     features: dict[str, float | None]
     """By name; none until warm."""
+    seq: Number = 0
+    """Of the prediction in it."""
 
 
 class FeedState(Struct, frozen=True, kw_only=True, gc=False):

@@ -36,6 +36,7 @@ class _Message(msgspec.Struct):
     symbol: str = ""
     seq: int = 0
     conflated: int = 0
+    prev: int | None = None
     to: int = 0
     data: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -103,8 +104,9 @@ class FeedCheck:
             self._keep(message)
         elif message.type == "gap":
             self._given[stream] = message.to
-        elif message.type == "update":
-            skipped = message.seq - message.conflated - 1 - self._given.get(stream, message.seq - message.conflated - 1)
+        elif message.type in ("update", "revise"):
+            follows = message.seq - message.conflated - 1 if message.prev is None else message.prev
+            skipped = follows - self._given.get(stream, follows)
             if skipped > 0:
                 self.verdict.gaps += skipped
                 self.verdict.find(

@@ -28,10 +28,13 @@ class Sinks:
 
 
 class Advance(StatefulBatchLogic[Poll, ShardOutput, bytes]):
-    """One partition's shard, from polls to outputs; it has to be told of its partition by the first poll."""
+    """One partition's shard, from polls to numbered outputs; it has to be told of its partition by the first poll."""
 
-    def __init__(self, make: Callable[[int, bytes | None], Shard], meter: Meter, snapshot: bytes | None) -> None:
-        self._make, self._meter, self._resume = make, meter, snapshot
+    def __init__(
+        self, make: Callable[[int, bytes | None], Shard], revise: Callable[[ShardOutput], ShardOutput], meter: Meter,
+        snapshot: bytes | None,
+    ) -> None:  # fmt: skip
+        self._make, self._revise, self._meter, self._resume = make, revise, meter, snapshot
         self._shard: Shard | None = None
 
     def on_batch(self, values: list[Poll]) -> tuple[list[ShardOutput], bool]:
@@ -46,7 +49,7 @@ class Advance(StatefulBatchLogic[Poll, ShardOutput, bytes]):
         output = self._shard.advance(stretch)
         self._meter.observe("tickwire_score_stage_seconds", decoded - began, stage="decode")
         self._meter.observe("tickwire_score_stage_seconds", perf_counter() - decoded, stage="advance")
-        return output
+        return self._shard.number(self._revise(output))
 
     def snapshot(self) -> bytes:
         if self._shard is None:
@@ -73,9 +76,8 @@ def build(
     """
     flow = Dataflow("scoring")
     polls = op.input("polls", flow, events)
-    advanced = op.stateful_batch(f"advance_{step}", polls, lambda snapshot: Advance(make, meter, snapshot))
-    revised = op.map_value("revise", advanced, revise)
-    op.output("topics", revised, sinks.topics)
-    op.output("latest", revised, sinks.latest)
-    op.output("tables", revised, sinks.tables)
+    advanced = op.stateful_batch(f"advance_{step}", polls, lambda snapshot: Advance(make, revise, meter, snapshot))
+    op.output("topics", advanced, sinks.topics)
+    op.output("latest", advanced, sinks.latest)
+    op.output("tables", advanced, sinks.tables)
     return flow

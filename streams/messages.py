@@ -37,6 +37,7 @@ class MessageMaker:
             repeat(self.log_id), repeat(output.partition), output.stretch.offsets[output.folded].tolist(),
             batch.mid.tolist(), finite(scores.p_up).tolist(), self._champions(output),
             finite(scores.by_model[:, 0]).tolist(), finite(scores.by_model[:, 1]).tolist(), repeat(self.features_id),
+            repeat(0) if output.numbers is None else output.numbers.predictions.tolist(),
         )  # fmt: skip
         return list(zip(symbols, PREDICTIONS.encode_all(rows), strict=True))
 
@@ -50,7 +51,7 @@ class MessageMaker:
 
     def bars(self, output: ShardOutput) -> list[Message]:
         """One per closed bar."""
-        bars, offsets = output.bars, output.stretch.offsets
+        bars, offsets, numbers = output.bars, output.stretch.offsets, output.numbers
         messages = []
         for b in range(len(bars)):
             first, high, low, last, volume, value = bars.numbers[b].tolist()
@@ -61,6 +62,8 @@ class MessageMaker:
                 rev=int(bars.rev[b]), reason=REASONS[bars.reason[b]], late_n=stamps[7], gap_ms=int(bars.gap_ms[b]),
                 partial=bool(bars.partial[b]),
                 log_id=self.log_id, src_partition=output.partition, src_offset=int(offsets[bars.event[b]]),
+                seq=0 if numbers is None else int(numbers.bars[b]),
+                kind_seq=0 if numbers is None else int(numbers.of_kind[b]),
             )  # fmt: skip
             messages.append((bar.symbol, BARS.encode(bar)))
         return messages
@@ -79,6 +82,7 @@ class MessageMaker:
                 predicted_offset=predicted, price=float(m.price[k, 0]), price_matured=matured, log_return=log_return,
                 label=label, online=online, onnx=onnx, void=VOID[m.void[k]], onnx_id=line_up.onnx,
                 challengers={name: p for name, p in zip(line_up.challengers, others, strict=True) if isfinite(p)},
+                seq=0 if output.numbers is None else int(output.numbers.outcomes[k]),
             )  # fmt: skip
             messages.append((outcome.symbol, OUTCOMES.encode(outcome)))
         return messages
@@ -107,6 +111,7 @@ class MessageMaker:
                 champion=output.scores.line_ups[output.scores.line_up[row]].champion, online=online, onnx=onnx,
                 features_id=self.features_id,
                 features=dict(zip(self.feature_names, output.features[:, row].tolist(), strict=True)),
+                seq=0 if output.numbers is None else int(output.numbers.predictions[row]),
             )  # fmt: skip
             entries.append(latest)
         return entries

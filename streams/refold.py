@@ -38,13 +38,13 @@ class Refolded:
     snapshot: bytes
 
 
-def through(revise: Callable[[ShardOutput], ShardOutput], doors: Sequence[Door]) -> Door:
-    """One door: what `revise` makes of an output goes through the others in turn."""
+def through(shard: Shard, revise: Callable[[ShardOutput], ShardOutput], doors: Sequence[Door]) -> Door:
+    """One door: what `revise` makes of an output of `shard` is numbered and goes through the others in turn."""
 
     def door(output: ShardOutput) -> None:
-        revised = revise(output)
+        numbered = shard.number(revise(output))
         for each in doors:
-            each(revised)
+            each(numbered)
 
     return door
 

@@ -1,29 +1,59 @@
 """What a client can subscribe to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.topics import BARS, OUTCOMES, PREDICTIONS
+from schemas.events import Cancel, Correction, NewsSignal, Quote, Trade
+from schemas.rows import Alert, Bar, Outcome, Prediction
+from schemas.topics import ALERTS, BARS, EVENTS, OUTCOMES, PREDICTIONS
 
 EVERY_SYMBOL: Final = "*"
+TEST_SYMBOL: Final = "TEST"
+"""Ticks each second by the server's own clock, is marked `test`, is never on the log, and no `*` includes it."""
+BAR_KINDS: Final = ("1s", "1m", "5m", "tick100", "volume10000", "value1000000")
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One kind of message. `conflates`: a newer message of a symbol makes the older one worthless."""
+    """One kind of message.
+
+    conflates: a newer message of a symbol makes the older one worthless.   linked: numbers have holes, `prev` links them.
+    columns: names that `data` may have; any where there are none.          topic: empty where it is read elsewhere.
+    """
 
     name: str
     topic: str
     conflates: bool
+    linked: bool = False
+    columns: Sequence[str] = ()
+
+
+def _columns(*types: type) -> Sequence[str]:
+    """Fields of the rows, and the tag of those that have one."""
+    names = dict.fromkeys(name for each in types for name in each.__struct_fields__)  # type: ignore[attr-defined]
+    return ("type", *names) if Trade in types else tuple(names)
 
 
 CHANNELS: Final[Mapping[str, Channel]] = {
     channel.name: channel
     for channel in (
-        Channel("predictions", PREDICTIONS.name, conflates=True),
-        Channel("bars", BARS.name, conflates=False),
-        Channel("outcomes", OUTCOMES.name, conflates=False),
+        Channel("predictions", PREDICTIONS.name, conflates=True, columns=_columns(Prediction)),
+        Channel("bars", BARS.name, conflates=False, columns=_columns(Bar)),
+        Channel("outcomes", OUTCOMES.name, conflates=False, columns=_columns(Outcome)),
+        Channel("trades", EVENTS.name, conflates=False, linked=True, columns=_columns(Trade, Correction, Cancel)),
+        Channel("quotes", EVENTS.name, conflates=True, linked=True, columns=_columns(Quote)),
+        Channel("features", "", conflates=True, linked=True),
+        Channel("alerts", ALERTS.name, conflates=False, linked=True, columns=_columns(Alert)),
+        Channel("news", EVENTS.name, conflates=False, linked=True, columns=_columns(NewsSignal)),
+        *(Channel(f"bars.{kind}", BARS.name, conflates=False, columns=_columns(Bar)) for kind in BAR_KINDS),
     )
 }
-CHANNEL_OF_TOPIC: Final[Mapping[str, str]] = {channel.topic: channel.name for channel in CHANNELS.values()}
+CHANNEL_OF_TOPIC: Final[Mapping[str, str]] = {
+    PREDICTIONS.name: "predictions", BARS.name: "bars", OUTCOMES.name: "outcomes", ALERTS.name: "alerts",
+}  # fmt: skip
+"""Of the topics that are always read."""
+CHANNEL_OF_EVENT: Final[Mapping[str, str]] = {
+    "trade": "trades", "correct": "trades", "cancel": "trades", "quote": "quotes", "news": "news",
+}  # fmt: skip
+"""Of the events on the log, which is read only while somebody wants one of them."""

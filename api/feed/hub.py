@@ -3,17 +3,19 @@
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from api.feed.channels import CHANNELS, EVERY_SYMBOL, Channel
+from api.feed.channels import CHANNELS, EVERY_SYMBOL, TEST_SYMBOL, Channel
 from api.feed.client import Client
 from api.feed.inbox import Inbox, Topical
 from api.feed.limits import FeedLimits
-from api.feed.messages import SERVICE_RESTART, Goodbye, encode
-from api.feed.stream import Stream
+from api.feed.messages import SERVICE_RESTART, Goodbye
+from api.feed.stream import Held, Stream
+from api.feed.ticking import Ticking
+from api.feed.views import view_of
 from api.ports import Meter
 
 DRAIN: Final = 256
@@ -21,20 +23,21 @@ DRAIN: Final = 256
 RECONNECT_AFTER_MS: Final = 1_000
 GOODBYE_S: Final = 2.0
 _CHECK: Final = msgspec.json.Decoder(msgspec.Raw)
+NEW_LOG: Final = "new_log"
 
 
 class FeedHub:
-    """Numbers the messages of every `(channel, symbol)` and hands them to the clients that want them.
+    """Hands the messages of every `(channel, symbol)`, in the order of their numbers, to the clients that want them.
 
-    `publish` and `publish_many` are for other threads; everything else belongs to the event loop. `now_ns`: the wall
-    clock, which the messages show.
+    `publish`, `publish_many` and `between` are for other threads; everything else belongs to the event loop. `now_ns`: the
+    wall clock, which the messages show. `epoch`: the log whose numbers the messages bear; without one it is a new one.
     """
 
     def __init__(
         self, meter: Meter, now_ns: Callable[[], int], limits: FeedLimits | None = None,
-        channels: Mapping[str, Channel] = CHANNELS,
+        channels: Mapping[str, Channel] = CHANNELS, epoch: str = "",
     ) -> None:  # fmt: skip
-        self.epoch = secrets.token_hex(8)
+        self.epoch = epoch or secrets.token_hex(8)
         self.limits = limits or FeedLimits()
         self.channels = channels
         self.clients: dict[Client, None] = {}
@@ -42,27 +45,38 @@ class FeedHub:
         """From the topics, since the start."""
         self.running = False
         self.stopping = False
+        self.asked: frozenset[str] = frozenset()
+        """Channels that somebody wants something of; may be read by any thread."""
+        self.filling: set[str] = set()
+        """Channels of which what was said before we listened is still to come."""
         self._meter, self._now_ns = meter, now_ns
         self._inbox = Inbox(self._drain)
         self._streams: dict[str, dict[str, Stream]] = {channel: {} for channel in channels}
+        self._held = Held(self.limits.held_bytes)
+        self._ticks = Ticking()
         self._newest_at: float | None = None
         self._gone = asyncio.Event()
+        self._filled = asyncio.Event()
 
     def publish(self, channel: str, symbol: str, payload: bytes) -> None:
         """One message as it stands in its topic; see `publish_many`."""
-        self.publish_many([(channel, symbol, payload)])
+        self.publish_many([Topical(channel, symbol, payload)])
 
-    def publish_many(self, messages: Iterable[Topical]) -> None:
-        """Messages `(channel, symbol, JSON)` in the order of their topics.
+    def publish_many(self, messages: Iterable[tuple[str, str, bytes] | Topical]) -> None:
+        """Messages in the order of their topics; those without a number are counted here, those with one come once.
 
         From any thread but the loop's. Waits while the loop is far behind; messages for a hub that has stopped go to
         nobody. A payload that is no JSON is counted and left out. Raises: `ValueError` for an unknown channel.
         """
-        messages = list(messages)
-        for channel, _, _ in messages:
+        topical = [Topical(*message) for message in messages]
+        for channel, *_ in topical:
             if channel not in self.channels:
                 raise ValueError(f"no channel {channel!r}; there are {sorted(self.channels)}")
-        self._inbox.put(messages)
+        self._inbox.put(topical)
+
+    def between(self, do: Callable[[], None]) -> None:
+        """Call `do` on the loop once everything that was published before has been delivered. From any thread."""
+        self._inbox.put([do])
 
     async def run(self) -> None:
         """Deliver, and let every client hear from us each `heartbeat_s`, until cancelled."""
@@ -72,8 +86,10 @@ class FeedHub:
         due = loop.time()
         try:
             while True:
+                self._tick()
                 due = max(due + self.limits.heartbeat_s, loop.time())
                 await asyncio.sleep(due - loop.time())
+                self.asked = frozenset(channel for client in self.clients for channel in client.asked)
                 for client in list(self.clients):
                     client.beat(self._wanted(client), self._now_ns())
         finally:
@@ -83,10 +99,7 @@ class FeedHub:
     async def say_goodbye(self, reason: str = "shutdown") -> None:
         """Tell every client that we go, and wait until they are gone, two seconds at most."""
         self.stopping = True
-        text = encode(Goodbye(reason=reason, reconnect_after_ms=RECONNECT_AFTER_MS))
-        for client in list(self.clients):
-            client.outbox.put(text)
-            client.outbox.close(SERVICE_RESTART)
+        self._send_away(reason)
         try:
             async with asyncio.timeout(GOODBYE_S):
                 while self.clients:
@@ -95,9 +108,41 @@ class FeedHub:
         except TimeoutError:
             self._meter.count("tickwire_feed_closed_total", len(self.clients), reason="goodbye_timeout")
 
-    def join(self) -> Client:
-        """A client without subscriptions."""
-        client = Client(secrets.token_hex(8), self.limits)
+    def begin_epoch(self, epoch: str) -> None:
+        """From here on numbers are of another log: nothing is held of the one before, and every client comes anew."""
+        self.epoch = epoch
+        self.forget(self.channels)
+        self._send_away(NEW_LOG)
+
+    def forget(self, channels: Collection[str]) -> None:
+        """Nobody knows what was said in these channels up to here: their streams begin anew, for who wants them."""
+        for channel in channels:
+            before, self._streams[channel] = self._streams[channel], {}
+            for symbol, stream in before.items():
+                for outbox in stream.outboxes:
+                    outbox.forget(stream)
+                self._stream(channel, symbol).outboxes.update(stream.outboxes)
+
+    def filled(self, channels: Collection[str]) -> None:
+        """What was said before we listened has come."""
+        self.filling -= set(channels)
+        self._filled.set()
+
+    async def ask(self, client: Client, channels: Collection[str]) -> None:
+        """The client is about to want these channels; returns once they are filled, or after `fill_timeout_s`."""
+        client.asked |= set(channels)
+        self.asked |= client.asked
+        try:
+            async with asyncio.timeout(self.limits.fill_timeout_s):
+                while not self.filling.isdisjoint(channels):
+                    self._filled.clear()
+                    await self._filled.wait()
+        except TimeoutError:
+            self._meter.count("tickwire_feed_unfilled_total")
+
+    def join(self, *, packed: bool = False) -> Client:
+        """A client without subscriptions. `packed`: it speaks msgpack."""
+        client = Client(secrets.token_hex(8), self.limits, view_of(packed))
         self.clients[client] = None
         self._meter.gauge("tickwire_feed_clients", len(self.clients))
         return client
@@ -114,25 +159,47 @@ class FeedHub:
 
     def knows(self, symbol: str) -> bool:
         """Whether any message of the symbol has passed."""
-        return symbol == EVERY_SYMBOL or any(symbol in streams for streams in self._streams.values())
+        return symbol in (EVERY_SYMBOL, TEST_SYMBOL) or any(symbol in streams for streams in self._streams.values())
 
     def has_newest(self, channel: str, symbol: str) -> bool:
         """Whether a snapshot of the pair can be made."""
         stream = self._streams[channel].get(symbol)
         return stream is not None and stream.newest is not None
 
-    def seed(self, channel: str, symbol: str, payload: bytes) -> None:
-        """What was newest before this epoch; ignored where a message has come since."""
+    def wanted(self, channel: str) -> Collection[str]:
+        """Symbols of the channel that some client is subscribed to, `*` for every one."""
+        return {symbol for client in self.clients for symbol in client.subscriptions.state().get(channel, ())}
+
+    def positions(self, channel: str) -> dict[str, int]:
+        """Symbol to the number of its newest message; 0 before the first."""
+        return {symbol: stream.seq for symbol, stream in self._streams[channel].items() if symbol != TEST_SYMBOL}
+
+    def seed(self, channel: str, symbol: str, payload: bytes, seq: int = 0) -> None:
+        """What was newest before this hub began; ignored where a message has come since."""
         stream = self._stream(channel, symbol)
         if stream.newest is None:
-            stream.newest = payload.decode()
+            stream.seed(payload.decode(), seq)
 
-    def attach(self, client: Client, channel: str, symbol: str, *, snapshot: bool) -> None:
-        """Send what the client has subscribed to from now on; its snapshots first."""
-        found = self._streams[channel].values() if symbol == EVERY_SYMBOL else [self._stream(channel, symbol)]
+    def can_resume(self, channel: str, symbol: str, seq: int) -> bool:
+        """Whether everything after the message `seq` is held."""
+        stream = self._streams[channel].get(symbol)
+        return stream is not None and stream.since(seq) is not None
+
+    def attach(
+        self, client: Client, channel: str, symbol: str, *, snapshot: bool, resume: Mapping[str, int] | None = None
+    ) -> None:
+        """Send what the client has subscribed to from now on: before it, what it missed since `resume`, or a snapshot."""
+        if symbol == EVERY_SYMBOL:
+            found = [stream for stream in self._streams[channel].values() if stream.symbol != TEST_SYMBOL]
+        else:
+            found = [self._stream(channel, symbol)]
         for stream in found:
+            missed = stream.since(resume[stream.symbol]) if resume and stream.symbol in resume else None
             stream.outboxes[client.outbox] = None
-            if snapshot:
+            if missed is not None:
+                for update in missed:
+                    client.outbox.offer(stream, update)
+            elif snapshot:
                 client.outbox.begin(stream)
 
     def detach(self, client: Client, channel: str) -> None:
@@ -141,37 +208,66 @@ class FeedHub:
             if client.outbox in stream.outboxes and not client.subscriptions.wants(channel, stream.symbol):
                 del stream.outboxes[client.outbox]
                 client.outbox.forget(stream)
+        if channel not in client.subscriptions.state():
+            client.asked.discard(channel)
 
     def idle_s(self) -> float | None:
         """Seconds since the newest message; none before the first."""
         return None if self._newest_at is None else asyncio.get_running_loop().time() - self._newest_at
 
+    def deliver(self, message: Topical) -> str:
+        """Hand one message out; says why not: `refused`, `duplicate`, or empty."""
+        channel, symbol, payload, seq, revises = message
+        try:
+            if seq is None:
+                _CHECK.decode(payload)
+            text = payload.decode()
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return "refused"
+        stream = self._streams[channel].get(symbol) or self._stream(channel, symbol)
+        if seq is not None and seq <= stream.seq:
+            return "duplicate"
+        update = stream.advance(text, seq, revises=revises)
+        self._held.keep(update)
+        for outbox in stream.outboxes:
+            outbox.offer(stream, update)
+        return ""
+
     def _drain(self) -> None:
         since = self._inbox.since
         taken = self._inbox.take(DRAIN)
-        refused: Counter[str] = Counter()
-        for channel, symbol, payload in taken:
-            try:
-                _CHECK.decode(payload)
-                text = payload.decode()
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                refused[channel] += 1
+        passed: Counter[str] = Counter()
+        left_out: Counter[tuple[str, str]] = Counter()
+        for item in taken:
+            if not isinstance(item, Topical):
+                item()
                 continue
-            stream = self._streams[channel].get(symbol) or self._stream(channel, symbol)
-            update = stream.advance(text)
-            for outbox in stream.outboxes:
-                outbox.offer(stream, update)
-        if taken:
-            self._measure(taken, refused, since)
+            passed[item.channel] += 1
+            why = "refused" if item.symbol == TEST_SYMBOL else self.deliver(item)
+            if why:
+                left_out[item.channel, why] += 1
+        if passed:
+            self._measure(passed, left_out, since)
 
-    def _measure(self, taken: Sequence[Topical], refused: Mapping[str, int], since: float) -> None:
-        self.messages += len(taken)
+    def _measure(self, passed: Mapping[str, int], left_out: Mapping[tuple[str, str], int], since: float) -> None:
+        self.messages += sum(passed.values())
         self._newest_at = asyncio.get_running_loop().time()
-        for channel, count in Counter(channel for channel, _, _ in taken).items():
+        for channel, count in passed.items():
             self._meter.count("tickwire_feed_messages_total", count, channel=channel)
-        for channel, count in refused.items():
-            self._meter.count("tickwire_feed_refused_total", count, channel=channel)
+        for (channel, why), count in left_out.items():
+            self._meter.count(f"tickwire_feed_{why}_total", count, channel=channel)
+        self._meter.gauge("tickwire_feed_held_bytes", self._held.size)
         self._meter.observe("tickwire_feed_fanout_seconds", self._newest_at - since)
+
+    def _tick(self) -> None:
+        for message in self._ticks.until(self._now_ns()):
+            if message.channel in self.channels:
+                self.deliver(message)
+
+    def _send_away(self, reason: str) -> None:
+        for client in list(self.clients):
+            client.outbox.say(Goodbye(reason=reason, reconnect_after_ms=RECONNECT_AFTER_MS))
+            client.outbox.close(SERVICE_RESTART)
 
     def _stream(self, channel: str, symbol: str) -> Stream:
         """The stream of the pair, made where it is new; who wants every symbol wants it, too."""
@@ -179,7 +275,7 @@ class FeedHub:
         if stream is None:
             stream = self._streams[channel][symbol] = Stream(self.channels[channel], symbol)
             for client in self.clients:
-                if client.subscriptions.wants_all(channel):
+                if client.subscriptions.wants_all(channel) and symbol != TEST_SYMBOL:
                     stream.outboxes[client.outbox] = None
         return stream
 
@@ -188,7 +284,9 @@ class FeedHub:
         for channel, symbols in client.subscriptions.state().items():
             streams = self._streams[channel]
             if client.subscriptions.wants_all(channel):
-                wanted[channel] = list(streams.values())
+                wanted[channel] = [
+                    each for each in streams.values() if client.subscriptions.wants(channel, each.symbol)
+                ]
             else:
                 wanted[channel] = [streams[symbol] for symbol in symbols]
         return wanted

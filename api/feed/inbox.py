@@ -4,10 +4,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from threading import Condition
-from typing import Final
+from typing import Final, NamedTuple
 
-Topical = tuple[str, str, bytes]
-"""Channel, symbol, and the JSON as it stands in the topic."""
+
+class Topical(NamedTuple):
+    """A message for the feed: the JSON as it stands in its topic, and its number, if it has one."""
+
+    channel: str
+    symbol: str
+    payload: bytes
+    seq: int | None = None
+    revises: bool = False
+
+
+Item = Topical | Callable[[], None]
+"""A message, or what is to be done between the messages before it and those after it."""
 CAPACITY: Final = 65_536
 """Messages; a publisher waits beyond it, so that a stalled loop becomes consumer lag and not memory."""
 MIN_INTERVAL_S: Final = 0.002
@@ -20,7 +31,7 @@ class Inbox:
     def __init__(self, drain: Callable[[], None], capacity: int = CAPACITY) -> None:
         self._drain = drain
         self._capacity = capacity
-        self._messages: deque[Topical] = deque()
+        self._messages: deque[Item] = deque()
         self._changed = Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awake = False
@@ -44,7 +55,7 @@ class Inbox:
             self._messages.clear()
             self._changed.notify_all()
 
-    def put(self, messages: Iterable[Topical]) -> None:
+    def put(self, messages: Iterable[Item]) -> None:
         """Hand messages over, in order. From any thread but the loop's; waits while the inbox is full."""
         with self._changed:
             while len(self._messages) >= self._capacity and not self._closed:
@@ -55,7 +66,7 @@ class Inbox:
             if self._loop is not None and not self._awake and self._messages:
                 self._wake(self._loop)
 
-    def take(self, at_most: int) -> list[Topical]:
+    def take(self, at_most: int) -> list[Item]:
         """The oldest messages. On the loop; calls `drain` again soon where more wait."""
         with self._changed:
             taken = [self._messages.popleft() for _ in range(min(at_most, len(self._messages)))]

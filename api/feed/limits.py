@@ -28,3 +28,7 @@ class FeedLimits:
     """A client with more than this in its queue is too slow, and is let go."""
     send_timeout_s: float = 5.0
     """A client that takes nothing for so long is let go."""
+    held_bytes: int = 64 * 1024 * 1024
+    """Of messages that are held for clients that come back, all streams together."""
+    fill_timeout_s: float = 5.0
+    """A client that subscribes waits so long for what was said before the server started."""

@@ -2,13 +2,17 @@
 
 A client sends one JSON object a message. The server sends frames; every frame is a JSON array of messages, and every
 message has a `type`. Types and fields that a client does not know must be ignored: they are how this protocol grows.
+With the subprotocol `tickwire.v1.msgpack` the same objects and arrays are msgpack, in binary messages.
 
-`seq` counts the messages of one `(channel, symbol)` from 1 within an `epoch`, the same for every client. A client that
-has seen `seq` n sees n + 1 next, or n + 1 + `conflated`, or a `gap`. An `epoch` lasts as long as the server process.
+`seq` numbers the messages of one `(channel, symbol)` within an `epoch`, the same for every client, by every server, through
+restarts. What follows the message n names it (`prev`: n), or has no `prev` and is n + 1, or n + 1 + `conflated`; all else is
+a gap, whether or not a `gap` tells of it. What has a number that was seen already is to be ignored. An `epoch` is one events
+log: numbers of another one mean nothing. A client that comes back says the last numbers that it has (`resume`), and gets
+what it missed, or hears in `ack` that it is not held any more.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,10 +24,18 @@ CLOSE_CODES: Final[Mapping[int, str]] = {
     BAD_MESSAGES: "bad_messages", SLOW_CLIENT: "slow_client", SERVICE_RESTART: "goodbye",
 }  # fmt: skip
 """Why the server closes a connection; 1009 is a message that was too large."""
+CLOSE_ADVICE: Final[Mapping[int, str]] = {
+    1009: "a message was larger than `limits.max_message_bytes`; send smaller ones",
+    SERVICE_RESTART: "the server goes, or serves another log; come back after `goodbye.reconnect_after_ms`",
+    BAD_MESSAGES: "more than `limits.max_bad_messages` messages were not understood; the `error` messages say why",
+    SLOW_CLIENT: "what waited for the client was more than its share; `gap` says what was left out. Ask for less, or conflate",
+}
+"""What a client is to do; codes below 4000 are WebSocket's own."""
 
 Id = Annotated[int, Meta(ge=0, le=2**53)] | Annotated[str, Meta(max_length=64)] | None
 Name = Annotated[str, Meta(max_length=32)]
 Names = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1_000)]
+Given = Annotated[int, Meta(ge=1, le=2**53)]
 
 
 class Subscribe(Struct, frozen=True, kw_only=True, tag_field="op", tag="subscribe"):
@@ -35,7 +47,14 @@ class Subscribe(Struct, frozen=True, kw_only=True, tag_field="op", tag="subscrib
     snapshot: bool = True
     """Begin with the newest message of every symbol, in channels that conflate."""
     conflate_ms: Annotated[int, Meta(ge=0)] | None = None
-    """At most one message a symbol in so many ms, for the whole connection; 0 ends it; left out changes nothing."""
+    """At most one message a symbol in so many ms, in these channels as far as they conflate; 0 ends it; left out changes
+    nothing."""
+    columns: Names | None = None
+    """What `data` is to hold in these channels; `*` for everything, left out changes nothing."""
+    epoch: Annotated[str, Meta(max_length=64)] = ""
+    """Of the numbers in `resume`, as `welcome` named it."""
+    resume: Mapping[Name, Mapping[Name, Given]] = {}
+    """By channel and symbol, the last `seq` that the client has."""
 
 
 class Unsubscribe(Struct, frozen=True, kw_only=True, tag_field="op", tag="unsubscribe"):
@@ -54,6 +73,7 @@ class Ping(Struct, frozen=True, kw_only=True, tag_field="op", tag="ping"):
 
 Op = Subscribe | Unsubscribe | Ping
 OPS: Final[msgspec.json.Decoder[Op]] = msgspec.json.Decoder(Op)
+PACKED_OPS: Final[msgspec.msgpack.Decoder[Op]] = msgspec.msgpack.Decoder(Op)
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -80,19 +100,26 @@ class Welcome(Struct, frozen=True, kw_only=True, tag="welcome"):
 class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of a subscription that was not taken; `too_many_subscriptions` begins at this symbol of the channel."""
 
-    code: Literal["unknown_channel", "unknown_symbol", "too_many_subscriptions", "symbols_unavailable"]
+    code: Literal[
+        "unknown_channel", "unknown_symbol", "too_many_subscriptions", "symbols_unavailable", "unknown_column"
+    ]  # fmt: skip
     channel: str = ""
     symbol: str = ""
+    column: str = ""
 
 
-class Ack(Struct, frozen=True, kw_only=True, tag="ack"):
+class Ack(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="ack"):
     """An op was done: everything this connection is subscribed to now, and what was not taken."""
 
     id: Id
     op: str
     subscriptions: Mapping[str, Sequence[str]]
     conflate_ms: int
+    """As it was asked for last."""
     rejected: Sequence[Rejected]
+    recovered: Mapping[str, Mapping[str, bool]] = {}
+    """Of everything in `resume`: whether what was missed follows. Where it does not, there is a gap, and a snapshot follows
+    in channels that conflate."""
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):
@@ -120,6 +147,14 @@ class Gap(Struct, frozen=True, kw_only=True, tag="gap", rename={"first": "from",
     reason: str
 
 
+class Slow(Struct, frozen=True, kw_only=True, tag="slow"):
+    """The client takes less than comes; the connection is closed next."""
+
+    queued: int
+    """Characters that waited when there was no more room."""
+    limit: int
+
+
 class Error(Struct, frozen=True, kw_only=True, tag="error"):
     """A message of the client that was not understood; the connection goes on."""
 
@@ -134,10 +169,31 @@ class Goodbye(Struct, frozen=True, kw_only=True, tag="goodbye"):
     reconnect_after_ms: int
 
 
-Message = Welcome | Ack | Heartbeat | Pong | Gap | Error | Goodbye
-_ENCODER: Final = msgspec.json.Encoder()
+class _OfStream(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    channel: str
+    symbol: str
+    seq: int
+    data: Any
+    """The topic's own JSON, or the columns of it that were asked for."""
 
 
-def encode(message: Message) -> str:
-    """The message as JSON text, ready to be put into a frame."""
-    return _ENCODER.encode(message).decode()
+class Snapshot(_OfStream, frozen=True, kw_only=True, omit_defaults=True, tag="snapshot"):
+    """The newest message of a stream that begins here; `seq` is 0 where nobody knows its number."""
+
+
+class Update(_OfStream, frozen=True, kw_only=True, omit_defaults=True, tag="update"):
+    """The next message of a stream."""
+
+    prev: int | None = None
+    """The message before it, in channels whose numbers have holes: trades, quotes, news, alerts."""
+    conflated: int = 0
+    """Messages that were skipped for this newer one."""
+
+
+class Revise(Update, frozen=True, kw_only=True, omit_defaults=True, tag="revise"):
+    """The next message of a stream of bars: it takes the place of one that was sent before, with a higher `rev`."""
+
+
+Message = Welcome | Ack | Heartbeat | Pong | Gap | Slow | Error | Goodbye
+"""What is made for one client; the messages of streams are put together once for all, by `api.feed.stream`."""
+OfStream = Snapshot | Update | Revise

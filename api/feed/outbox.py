@@ -6,14 +6,28 @@ takes out.
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
+from api.feed.channels import CHANNELS
 from api.feed.limits import FeedLimits
-from api.feed.messages import SLOW_CLIENT, Gap, encode
-from api.feed.stream import Stream
+from api.feed.messages import SLOW_CLIENT, Gap, Message, Slow
+from api.feed.stream import Given, Stream, Update
+from api.feed.views import JSON, Piece, View, framed
 
-_SNAPSHOT: Final = -1
+_SNAPSHOT: Final = Given(-1, -1)
+CONFLATING: Final = tuple(channel.name for channel in CHANNELS.values() if channel.conflates)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One channel that conflates: streams of which only the newest message goes out, and up to where the client had them."""
+
+    stale: OrderedDict[Stream, Given] = field(default_factory=OrderedDict)
+    pace_s: float = 0.0
+    next_at: float = 0.0
 
 
 class Outbox:
@@ -23,17 +37,18 @@ class Outbox:
     its newest message at that time. The other streams wait in full; where they do not fit the client is too slow.
     """
 
-    def __init__(self, limits: FeedLimits) -> None:
+    def __init__(self, limits: FeedLimits, view: View = JSON) -> None:
         self._limits = limits
-        self._queue: deque[str] = deque()
+        self._view = view
+        self._views: dict[str, View] = {}
+        self._queue: deque[Piece] = deque()
         self._chars = 0
-        self._stale: OrderedDict[Stream, int] = OrderedDict()
-        """Streams of which only the newest message goes out, with the seq that the client was given before."""
+        self._lanes: dict[str, _Lane] = {}
         self._lost: OrderedDict[Stream, int] = OrderedDict()
         """Streams whose messages did not fit, with the first seq that did not."""
+        self._overflow: int | None = None
+        """What waited when there was no more room, until the client is told."""
         self._behind = False
-        self._pace_s = 0.0
-        self._next_stale = 0.0
         self._ready = asyncio.Event()
         self.closing: int | None = None
         """The code to close with once everything has been sent."""
@@ -44,63 +59,80 @@ class Outbox:
 
     @property
     def chars(self) -> int:
-        """How much text waits."""
+        """How much waits."""
         return self._chars
 
     @property
     def finished(self) -> bool:
         """Everything has been sent, and the connection is to be closed."""
-        return self.closing is not None and not self._queue and not self._lost
+        return self.closing is not None and not self._queue and not self._lost and self._overflow is None
 
-    def put(self, text: str) -> None:
-        """Queue a message that is not part of a stream."""
-        if self._chars + len(text) > self._limits.queue_chars:
+    def say(self, message: Message) -> None:
+        """Queue a message of our own."""
+        self.put(self._view.encode(message))
+
+    def put(self, piece: Piece) -> None:
+        """Queue a message that is not part of a stream, encoded already."""
+        if self._chars + len(piece) > self._limits.queue_chars:
             self.close(SLOW_CLIENT)
             return
-        self._append(text)
+        self._append(piece)
 
-    def offer(self, stream: Stream, text: str) -> None:
-        """The newest message of a stream, just counted."""
-        if stream.channel.conflates and (self._behind or self._pace_s or stream in self._stale):
-            if not self._stale or not self._pace_s:
-                self._ready.set()
-            self._stale.setdefault(stream, stream.seq - 1)
-        elif self.closing is not None or self._chars + len(text) > self._limits.queue_chars:
-            self._lost.setdefault(stream, stream.seq)
+    def offer(self, stream: Stream, update: Update) -> None:
+        """A message of a stream, each after the one before it."""
+        if stream.channel.conflates:
+            lane = self._lane(stream.channel.name)
+            if self._behind or lane.pace_s or stream in lane.stale:
+                if not lane.stale or not lane.pace_s:
+                    self._ready.set()
+                lane.stale.setdefault(stream, Given(update.prev, update.count - 1))
+                return
+        piece = update.piece(self._views.get(stream.channel.name, self._view))
+        if self.closing is not None or self._chars + len(piece) > self._limits.queue_chars:
+            self._lost.setdefault(stream, update.seq)
             self.close(SLOW_CLIENT)
         else:
-            self._append(text)
+            self._append(piece)
             self._behind = self._behind or self._chars > self._limits.behind_chars
 
     def begin(self, stream: Stream) -> None:
         """Start a stream with its newest message, if it has one."""
         if stream.newest is not None:
-            self._stale[stream] = _SNAPSHOT
-            self._next_stale = 0.0
+            lane = self._lane(stream.channel.name)
+            lane.stale[stream] = _SNAPSHOT
+            lane.next_at = 0.0
             self._ready.set()
 
     def forget(self, stream: Stream) -> None:
         """The client does not want the stream any more."""
-        self._stale.pop(stream, None)
+        self._lane(stream.channel.name).stale.pop(stream, None)
 
-    def pace(self, seconds: float) -> None:
-        """At most one message a conflating stream in so many seconds; 0 for every message."""
-        self._pace_s = seconds
+    def pace(self, seconds: float, channels: Collection[str] = CONFLATING) -> None:
+        """In these channels, at most one message a conflating stream in so many seconds; 0 for every message."""
+        for channel in channels:
+            self._lane(channel).pace_s = seconds
         self._ready.set()
+
+    def show(self, channel: str, view: View) -> None:
+        """Messages of the channel are to look like this from now on."""
+        self._views[channel] = view
 
     def given(self, stream: Stream) -> int | None:
         """The seq of the stream up to which everything was queued or skipped; none before its snapshot."""
-        seq = self._stale.get(stream, stream.seq)
-        return None if seq == _SNAPSHOT or stream in self._lost else seq
+        given = self._lane(stream.channel.name).stale.get(stream)
+        seq = stream.seq if given is None else given.seq
+        return None if given == _SNAPSHOT or stream in self._lost else seq
 
     def close(self, code: int) -> None:
         """Send what waits, then close; the first reason stays."""
+        if self.closing is None and code == SLOW_CLIENT:
+            self._overflow = self._chars
         self.closing = self.closing or code
         self._ready.set()
 
-    def take(self, now: float) -> str | None:
-        """The next frame, a JSON array of messages; none while there is nothing to send. `now`: the loop's time."""
-        parts: list[str] = []
+    def take(self, now: float) -> Piece | None:
+        """The next frame, an array of messages; none while there is nothing to send. `now`: the loop's time."""
+        parts: list[Piece] = []
         size = 0
         while self._queue and size < self._limits.frame_chars:
             parts.append(self._queue.popleft())
@@ -108,46 +140,62 @@ class Outbox:
         self._chars -= size
         if not self._queue:
             if self.closing is not None:
-                self._take_lost(parts)
-            elif self._stale and now >= self._next_stale:
-                self._take_stale(parts)
-                self._next_stale = now if self._stale else now + self._pace_s
-            self._behind = self._behind and bool(self._stale)
-        return f"[{','.join(parts)}]" if parts else None
+                self._take_farewell(parts)
+            else:
+                for lane in self._lanes.values():
+                    if lane.stale and now >= lane.next_at:
+                        self._take_stale(lane, parts)
+                        lane.next_at = now if lane.stale else now + lane.pace_s
+            self._behind = self._behind and any(lane.stale for lane in self._lanes.values())
+        return framed(parts) if parts else None
 
     async def wait(self, now: float) -> None:
         """Return when `take` may have a frame."""
         self._ready.clear()
-        if not self._stale:
+        due = [lane.next_at for lane in self._lanes.values() if lane.stale]
+        if not due:
             await self._ready.wait()
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._next_stale - now):
+            async with asyncio.timeout(min(due) - now):
                 await self._ready.wait()
 
-    def _append(self, text: str) -> None:
-        self._queue.append(text)
-        self._chars += len(text)
+    def _lane(self, channel: str) -> _Lane:
+        lane = self._lanes.get(channel)
+        if lane is None:
+            lane = self._lanes[channel] = _Lane()
+        return lane
+
+    def _append(self, piece: Piece) -> None:
+        self._queue.append(piece)
+        self._chars += len(piece)
         self._ready.set()
 
-    def _take_stale(self, parts: list[str]) -> None:
-        size = 0
-        while self._stale and size < self._limits.frame_chars:
-            stream, given = self._stale.popitem(last=False)
+    def _take_stale(self, lane: _Lane, parts: list[Piece]) -> None:
+        size = sum(map(len, parts))
+        while lane.stale and size < self._limits.frame_chars:
+            stream, given = lane.stale.popitem(last=False)
+            view, newest = self._views.get(stream.channel.name, self._view), stream.newest
+            if newest is None:
+                continue
             if given == _SNAPSHOT:
-                parts.append(stream.snapshot())
+                parts.append(newest.snapshot(view))
             else:
-                self.conflated += stream.seq - given - 1
-                parts.append(stream.update_after(given))
+                self.conflated += newest.count - given.passed - 1
+                parts.append(newest.after(given, view))
             size += len(parts[-1])
 
-    def _take_lost(self, parts: list[str]) -> None:
+    def _take_farewell(self, parts: list[Piece]) -> None:
+        """What did not fit, and why the connection is closed."""
         size = 0
         while self._lost and size < self._limits.frame_chars:
             stream, first = self._lost.popitem(last=False)
             gap = Gap(
                 channel=stream.channel.name, symbol=stream.symbol, first=first, last=stream.seq, reason="slow_client"
             )
-            parts.append(encode(gap))
+            parts.append(self._view.encode(gap))
             self.gaps += 1
             size += len(parts[-1])
+        if not self._lost and self._overflow is not None:
+            parts.append(self._view.encode(Slow(queued=self._overflow, limit=self._limits.queue_chars)))
+            self._overflow = None

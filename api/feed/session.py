@@ -1,19 +1,21 @@
 """The conversation with one client: a reader that obeys, and a writer that alone sends."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from api.feed.channels import EVERY_SYMBOL
 from api.feed.hub import FeedHub
 from api.feed.limits import MAX_MESSAGE_BYTES
 from api.feed.messages import (
     BAD_MESSAGES,
     CLOSE_CODES,
     OPS,
+    PACKED_OPS,
     SLOW_CLIENT,
     Ack,
     Error,
@@ -24,9 +26,9 @@ from api.feed.messages import (
     Subscribe,
     Unsubscribe,
     Welcome,
-    encode,
 )
 from api.feed.snapshots import Snapshots
+from api.feed.views import PACKED, Piece, view_of
 from api.ports import Meter
 from schemas.errors import BackendError
 
@@ -43,13 +45,14 @@ class Session:
         self._websocket, self._hub, self._snapshots = websocket, hub, snapshots
         self._meter, self._now_ns = meter, now_ns
         self._limits = hub.limits
-        self._client = hub.join()
+        self._packed = websocket.scope.get("subprotocol") == PACKED
+        self._client = hub.join(packed=self._packed)
         self._bad = 0
         self._conflate_ms = 0
 
     async def run(self) -> None:
         """Welcome the client, then read and write until the connection ends."""
-        self._client.outbox.put(encode(self._welcome()))
+        self._client.outbox.say(self._welcome())
         reader, writer = asyncio.create_task(self._read()), asyncio.create_task(self._write())
         reason = CLIENT_LEFT
         try:
@@ -92,7 +95,7 @@ class Session:
                     await outbox.wait(loop.time())
                     continue
                 async with asyncio.timeout(self._limits.send_timeout_s):
-                    await self._websocket.send_text(frame)
+                    await self._send(frame)
                 self._measure(frame)
             code = outbox.closing or 1000
             async with asyncio.timeout(self._limits.send_timeout_s):
@@ -103,7 +106,13 @@ class Session:
             return CLIENT_LEFT
         return CLOSE_CODES[code]
 
-    def _measure(self, frame: str) -> None:
+    async def _send(self, frame: Piece) -> None:
+        if isinstance(frame, str):
+            await self._websocket.send_text(frame)
+        else:
+            await self._websocket.send_bytes(frame)
+
+    def _measure(self, frame: Piece) -> None:
         outbox = self._client.outbox
         self._meter.count("tickwire_feed_frames_total")
         self._meter.count("tickwire_feed_sent_bytes_total", len(frame))
@@ -124,7 +133,7 @@ class Session:
 
     async def _obey(self, raw: str | bytes) -> None:
         try:
-            op = OPS.decode(raw)
+            op = PACKED_OPS.decode(raw) if self._packed and isinstance(raw, bytes) else OPS.decode(raw)
         except msgspec.ValidationError as error:
             self._complain(Error(code="bad_message", message=str(error)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -136,10 +145,10 @@ class Session:
                 case Unsubscribe():
                     self._unsubscribe(op)
                 case Ping():
-                    self._client.outbox.put(encode(Pong(id=op.id, server_time=self._now_ns())))
+                    self._client.outbox.say(Pong(id=op.id, server_time=self._now_ns()))
 
     def _complain(self, error: Error) -> None:
-        self._client.outbox.put(encode(error))
+        self._client.outbox.say(error)
         self._bad += 1
         if self._bad > self._limits.max_bad_messages:
             self._client.outbox.close(BAD_MESSAGES)
@@ -149,11 +158,11 @@ class Session:
         rejected = [Rejected(code="unknown_channel", channel=name) for name in op.channels if name not in channels]
         symbols, unknown = await self._known(op.symbols) if channels else ((), ())
         rejected += unknown
+        rejected += self._show(op, channels)
+        await self._hub.ask(self._client, channels)
         if op.snapshot and channels:
             await self._snapshots.fill(symbols)
-        if op.conflate_ms is not None:
-            self._conflate_ms = min(op.conflate_ms, self._limits.max_conflate_ms)
-            self._client.outbox.pace(self._conflate_ms / 1_000)
+        self._pace(op, channels)
         taken: list[tuple[str, str]] = []
         for channel in channels:
             for symbol in symbols:
@@ -161,9 +170,43 @@ class Session:
                     rejected.append(Rejected(code="too_many_subscriptions", channel=channel, symbol=symbol))
                     break
                 taken.append((channel, symbol))
-        self._acknowledge(op, rejected)
+        resume = op.resume if op.epoch == self._hub.epoch else {}
+        self._acknowledge(op, rejected, self._recovered(op, taken, resume))
         for channel, symbol in taken:
-            self._hub.attach(self._client, channel, symbol, snapshot=op.snapshot)
+            self._hub.attach(self._client, channel, symbol, snapshot=op.snapshot, resume=resume.get(channel))
+
+    def _show(self, op: Subscribe, channels: Sequence[str]) -> Sequence[Rejected]:
+        """Choose the columns of the channels; a rejection for each that no message of the channel has."""
+        rejected: list[Rejected] = []
+        for channel in channels if op.columns is not None else ():
+            there = self._hub.channels[channel].columns
+            wanted = [name for name in op.columns or () if name != EVERY_SYMBOL]
+            unknown = [name for name in wanted if there and name not in there]
+            rejected += [Rejected(code="unknown_column", channel=channel, column=name) for name in unknown]
+            columns = tuple(name for name in wanted if name not in unknown)
+            self._client.outbox.show(channel, view_of(self._packed, columns))
+        return rejected
+
+    def _pace(self, op: Subscribe, channels: Sequence[str]) -> None:
+        if op.conflate_ms is not None:
+            self._conflate_ms = min(op.conflate_ms, self._limits.max_conflate_ms)
+            paced = [channel for channel in channels if self._hub.channels[channel].conflates]
+            self._client.outbox.pace(self._conflate_ms / 1_000, paced)
+
+    def _recovered(
+        self, op: Subscribe, taken: Sequence[tuple[str, str]], resume: Mapping[str, Mapping[str, int]]
+    ) -> Mapping[str, Mapping[str, bool]]:
+        """Of everything that was to be resumed, whether it can be."""
+        pairs = set(taken)
+        return {
+            channel: {
+                symbol: channel in resume
+                and bool({(channel, symbol), (channel, EVERY_SYMBOL)} & pairs)
+                and self._hub.can_resume(channel, symbol, seq)
+                for symbol, seq in seqs.items()
+            }
+            for channel, seqs in op.resume.items()
+        }
 
     async def _known(self, symbols: Sequence[str]) -> tuple[Sequence[str], Sequence[Rejected]]:
         """The symbols that exist, and a rejection for each that does not or that we can't tell."""
@@ -186,12 +229,16 @@ class Session:
         rejected = [Rejected(code="unknown_channel", channel=name) for name in op.channels if name not in channels]
         self._acknowledge(op, rejected)
 
-    def _acknowledge(self, op: Subscribe | Unsubscribe, rejected: Sequence[Rejected]) -> None:
+    def _acknowledge(
+        self, op: Subscribe | Unsubscribe, rejected: Sequence[Rejected],
+        recovered: Mapping[str, Mapping[str, bool]] | None = None,
+    ) -> None:  # fmt: skip
         ack = Ack(
             id=op.id,
             op="subscribe" if isinstance(op, Subscribe) else "unsubscribe",
             subscriptions=self._client.subscriptions.state(),
             conflate_ms=self._conflate_ms,
             rejected=rejected,
+            recovered=recovered or {},
         )
-        self._client.outbox.put(encode(ack))
+        self._client.outbox.say(ack)

@@ -32,7 +32,7 @@ class Snapshots:
             _log.warning("no snapshot: %s", error)
             return
         for row in rows:
-            self._hub.seed(CHANNEL, row.symbol, msgspec.json.encode(prediction_of(row)))
+            self._hub.seed(CHANNEL, row.symbol, msgspec.json.encode(prediction_of(row)), row.seq)
 
     async def unknown(self, symbols: Sequence[str]) -> Sequence[str]:
         """Those of which nobody has heard. Raises: `StoreUnavailable`."""

@@ -1,44 +1,149 @@
-"""One channel of one symbol: its count, its newest message, and who wants it."""
+"""One channel of one symbol: its count, its newest message, what it still holds, and who wants it."""
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from api.feed.channels import Channel
+from api.feed.views import JSON, Piece, View
 
 if TYPE_CHECKING:
     from api.feed.outbox import Outbox
+
+OVERHEAD: Final = 500
+"""Bytes of an update beside its payload and its text."""
+
+
+class Given(NamedTuple):
+    """Up to where a client has a stream: the number of its last message, and how many had passed here by then."""
+
+    seq: int
+    passed: int
+
+
+class Update:
+    """One message of a stream. It is encoded once for each view in use, and not before somebody wants it."""
+
+    __slots__ = ("_text", "_viewed", "count", "payload", "prev", "revises", "seq", "stream")
+
+    def __init__(self, stream: "Stream", seq: int, prev: int, payload: str, *, revises: bool) -> None:
+        self.stream, self.seq, self.prev, self.payload, self.revises = stream, seq, prev, payload, revises
+        self.count = stream.count
+        self._text: str | None = None
+        self._viewed: dict[View, Piece] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, with its text."""
+        return 2 * len(self.payload) + OVERHEAD
+
+    def piece(self, view: View) -> Piece:
+        """The message for a client that has everything before it."""
+        if view is JSON:
+            if self._text is None:
+                self._text = str(self._encoded(self._type, self._link, view))
+            return self._text
+        if self._viewed is None:
+            self._viewed = {}
+        if view not in self._viewed:
+            self._viewed[view] = self._encoded(self._type, self._link, view)
+        return self._viewed[view]
+
+    def after(self, given: Given, view: View) -> Piece:
+        """The message for a client whose last one is `given`; says how many it skips."""
+        skipped = self.count - given.passed - 1
+        link: dict[str, int] = {"prev": given.seq} if self.stream.channel.linked else {}
+        return self._encoded(self._type, link | ({"conflated": skipped} if skipped else {}), view)
+
+    def snapshot(self, view: View) -> Piece:
+        """The message for a client that begins here."""
+        return self._encoded("snapshot", {}, view)
+
+    @property
+    def _type(self) -> str:
+        return "revise" if self.revises else "update"
+
+    @property
+    def _link(self) -> dict[str, int]:
+        return {"prev": self.prev} if self.stream.channel.linked else {}
+
+    def _encoded(self, type_: str, notes: dict[str, int], view: View) -> Piece:
+        if view.packed or view.columns:
+            stream = self.stream
+            message: dict[str, Any] = {"type": type_, "channel": stream.channel.name, "symbol": stream.symbol}
+            return view.encode({**message, "seq": self.seq, **notes, "data": view.chosen(self.payload)})
+        told = "".join(f',"{name}":{value}' for name, value in notes.items())
+        return f'{{"type":"{type_}{self.stream.head}{self.seq}{told},"data":{self.payload}}}'
 
 
 class Stream:
     """A numbered sequence of messages; the same numbers for every client."""
 
-    __slots__ = ("_head", "channel", "newest", "outboxes", "seq", "symbol")
+    __slots__ = ("channel", "count", "head", "held", "newest", "outboxes", "seq", "symbol")
 
     def __init__(self, channel: Channel, symbol: str) -> None:
         self.channel = channel
         self.symbol = symbol
         self.seq = 0
-        """Of the newest message; 0 before the first of this epoch."""
-        self.newest: str | None = None
-        """Its JSON, kept where the channel conflates."""
+        """Of the newest message; 0 before the first."""
+        self.count = 0
+        """Messages that have passed here."""
+        self.newest: Update | None = None
+        """Kept where the channel conflates."""
+        self.held: deque[Update] = deque()
+        """The last messages; `Held` bounds what all streams keep."""
         self.outboxes: dict[Outbox, None] = {}
         name, quoted = msgspec.json.encode(channel.name).decode(), msgspec.json.encode(symbol).decode()
-        self._head = f'","channel":{name},"symbol":{quoted},"seq":'
+        self.head = f'","channel":{name},"symbol":{quoted},"seq":'
 
-    def advance(self, text: str) -> str:
-        """Count one message and wrap it: the topic's JSON goes out as it came in, made once for all clients."""
-        self.seq += 1
+    def advance(self, payload: str, seq: int | None = None, *, revises: bool = False) -> Update:
+        """Take the next message; one that has no number of its own is counted here."""
+        prev, self.seq = self.seq, self.seq + 1 if seq is None else seq
+        self.count += 1
+        update = Update(self, self.seq, prev, payload, revises=revises)
         if self.channel.conflates:
-            self.newest = text
-        return f'{{"type":"update{self._head}{self.seq},"data":{text}}}'
+            self.newest = update
+        return update
 
-    def update_after(self, given: int) -> str:
-        """The newest message for a client whose last one was `given`; says how many it skips."""
-        skipped = self.seq - given - 1
-        note = f',"conflated":{skipped}' if skipped else ""
-        return f'{{"type":"update{self._head}{self.seq}{note},"data":{self.newest}}}'
+    def seed(self, payload: str, seq: int) -> None:
+        """What was newest before anything passed here."""
+        self.seq = seq
+        self.newest = Update(self, seq, 0, payload, revises=False)
 
-    def snapshot(self) -> str:
-        """The newest message for a client that begins here."""
-        return f'{{"type":"snapshot{self._head}{self.seq},"data":{self.newest}}}'
+    def since(self, seq: int) -> list[Update] | None:
+        """What came after the message `seq`, oldest first; None where not all of it is held."""
+        if 0 < self.seq <= seq:
+            return []
+        if not self.held or seq < self._reach(self.held[0]):
+            return None
+        missed = []
+        for update in reversed(self.held):
+            if update.seq <= seq:
+                break
+            missed.append(update)
+        return missed[::-1]
+
+    def _reach(self, oldest: Update) -> int:
+        """The lowest number after which nothing is missing; nobody knows what came before the first that passed here."""
+        if self.channel.linked:
+            return oldest.prev or oldest.seq
+        return oldest.seq - 1
+
+
+class Held:
+    """The last messages of all streams together, oldest forgotten first."""
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        self._order: deque[Stream] = deque()
+        self.size = 0
+        """Bytes, about."""
+
+    def keep(self, update: Update) -> None:
+        """Hold one more; forget as many as are too many."""
+        update.stream.held.append(update)
+        self._order.append(update.stream)
+        self.size += update.size
+        while self.size > self._at_most:
+            self.size -= self._order.popleft().held.popleft().size

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from api.feed.channels import EVERY_SYMBOL
+from api.feed.channels import EVERY_SYMBOL, TEST_SYMBOL
 
 
 class Subscriptions:
@@ -33,7 +33,7 @@ class Subscriptions:
     def wants(self, channel: str, symbol: str) -> bool:
         """Whether messages of this pair are to be sent."""
         symbols = self._symbols.get(channel, {})
-        return EVERY_SYMBOL in symbols or symbol in symbols
+        return symbol in symbols or (EVERY_SYMBOL in symbols and symbol != TEST_SYMBOL)
 
     def wants_all(self, channel: str) -> bool:
         """Whether symbols that are yet to come are wanted, too."""

@@ -8,6 +8,7 @@ from api.feed.hub import FeedHub
 from api.feed.origins import is_allowed
 from api.feed.session import Session
 from api.feed.snapshots import Snapshots
+from api.feed.views import SUBPROTOCOLS
 from api.newest import Newest
 from api.ports import Meter
 from api.problems import Problem, render
@@ -27,10 +28,18 @@ def stream_routes(
             await websocket.send_denial_response(render(websocket.scope, problem))
             meter.count("tickwire_feed_closed_total", reason=problem.kind)
             return
-        await websocket.accept()
+        await websocket.accept(spoken(websocket))
         await Session(websocket, hub, snapshots, meter, now_ns).run()
 
     return router
+
+
+def spoken(websocket: WebSocket) -> str | None:
+    """The first of our subprotocols that the client offers; remembered in the scope, where the session looks."""
+    offered = websocket.scope.get("subprotocols", [])
+    chosen = next((name for name in offered if name in SUBPROTOCOLS), None)
+    websocket.scope["subprotocol"] = chosen
+    return chosen
 
 
 def _refusal(websocket: WebSocket, hub: FeedHub, origins: Collection[str]) -> Problem | None:

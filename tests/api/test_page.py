@@ -18,7 +18,7 @@ def test_the_page_is_small_and_loads_nothing_from_elsewhere() -> None:
 
 def test_the_policy_allows_its_own_script_and_style_and_no_other() -> None:
     policy = TestClient(world().app()).get("/").headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert policy.startswith("default-src 'none'; script-src 'self' 'sha256-")
     assert "unsafe" not in policy
     assert "connect-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -26,7 +26,7 @@ def test_the_policy_allows_its_own_script_and_style_and_no_other() -> None:
 
 def test_the_policy_names_the_hash_that_a_browser_computes() -> None:
     # printf 'alert(1)' | openssl dgst -sha256 -binary | base64
-    assert "script-src 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='" in policy_of(
+    assert "script-src 'self' 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='" in policy_of(
         "<script>alert(1)</script><style>p{}</style>"
     )
 

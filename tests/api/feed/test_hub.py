@@ -59,7 +59,7 @@ def test_numbers_are_per_channel_and_symbol_and_the_same_for_all() -> None:
 
 def test_threads_that_publish_at_the_same_time_lose_nothing() -> None:
     async def run() -> None:
-        hub = hub_of(queue_chars=10_000_000)
+        hub = hub_of(queue_chars=10_000_000, heartbeat_s=60.0)
         client = hub.join()
         client.subscriptions.add("bars", "*")
         hub.attach(client, "bars", "*", snapshot=False)

@@ -92,17 +92,19 @@ def test_bars_that_do_not_fit_are_a_gap_and_the_end() -> None:
         say(bars, outbox)
     assert outbox.closing == SLOW_CLIENT
     assert not outbox.finished
-    *updates, gap = everything(outbox)
+    *updates, gap, slow = everything(outbox)
     assert [one["seq"] for one in updates] == list(range(1, len(updates) + 1))
     assert gap == {
         "type": "gap", "channel": "bars", "symbol": "SIMA", "from": len(updates) + 1, "to": 500, "reason": "slow_client"
     }  # fmt: skip
+    assert slow["type"] == "slow"
+    assert SMALL.queue_chars - 200 < slow["queued"] <= slow["limit"] == SMALL.queue_chars
     assert outbox.finished
 
 
 def test_a_snapshot_comes_before_the_updates_that_follow_it() -> None:
     outbox, sima = Outbox(FeedLimits()), stream()
-    sima.newest = '"from the store"'
+    sima.seed('"from the store"', 0)
     outbox.begin(sima)
     assert [(one["type"], one["seq"], one["data"]) for one in messages(outbox)] == [("snapshot", 0, "from the store")]
     say(sima, outbox)
@@ -111,7 +113,7 @@ def test_a_snapshot_comes_before_the_updates_that_follow_it() -> None:
 
 def test_a_snapshot_that_waits_becomes_the_newest() -> None:
     outbox, sima = Outbox(FeedLimits()), stream()
-    sima.newest = '"old"'
+    sima.seed('"old"', 0)
     outbox.begin(sima)
     say(sima, outbox, '"new"')
     assert [(one["type"], one["seq"], one["data"]) for one in everything(outbox)] == [("snapshot", 1, "new")]
@@ -144,7 +146,7 @@ def test_heartbeats_do_not_put_the_pace_off() -> None:
 
 def test_what_has_been_given_never_names_a_message_that_still_waits_unsent() -> None:
     outbox, sima = Outbox(FeedLimits()), stream()
-    sima.newest = "0"
+    sima.seed("0", 0)
     outbox.begin(sima)
     assert outbox.given(sima) is None
     everything(outbox)

@@ -107,8 +107,10 @@ def test_a_reader_that_stands_still_is_gone_within_ten_seconds_and_a_megabyte() 
 
     with serving(of) as (address, server):
         asyncio.run(watch(address, server))
-    reasons = re.findall(rb'tickwire_feed_closed_total{reason="(.*)"} 1.0', of.telemetry.exposition())
-    assert sorted(reasons) in ([b"client_left", b"slow_client"], [b"client_left", b"stalled"])
+    told = re.findall(rb'tickwire_feed_closed_total{reason="(.*)"} (.)', of.telemetry.exposition())
+    reasons = sorted(reason for reason, times in told for _ in range(int(times)))
+    # whoever notices first: our queue, our send, or the kernel, which ends the connection as if the client had left
+    assert reasons in ([b"client_left", each] for each in (b"client_left", b"slow_client", b"stalled"))
 
 
 async def read_all(client: FeedClient, load: Load) -> int:

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 import websockets
 
+from api.feed.channels import CHANNELS
 from tests.api.fakes import FeedClient, client_of, latest, world
 from tests.api.feed.conversation import DATA, against, publish
 
@@ -18,7 +19,7 @@ def test_welcome_says_the_session_the_epoch_and_the_limits() -> None:
             assert welcome.pop("session")
             assert welcome == {
                 "type": "welcome", "epoch": of.hub.epoch, "heartbeat_s": 1.0, "server_time": 1_795_357_800_000_000_000,
-                "channels": ["predictions", "bars", "outcomes"],
+                "channels": list(CHANNELS),
                 "limits": {
                     "max_subscriptions": 1000, "max_message_bytes": 65536, "max_conflate_ms": 10000,
                     "max_bad_messages": 10,

@@ -1,0 +1,124 @@
+// The feed of tickwire for a browser: reconnects with jitter, resumes, notices gaps and silence. No dependencies.
+//
+//   const feed = new Feed({ channels: ["predictions"], symbols: ["*"], conflate_ms: 200 });
+//   feed.onmessage = message => ...;   // snapshots, updates, revisions
+//   feed.onmissed = missed => ...;     // { channel, symbol, after, why }: messages that did not come
+//   feed.onstate = (state, text) => ...;
+//   feed.open();
+"use strict";
+
+class Feed {
+  constructor(want, { url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`,
+    silenceMs = 5000, longestMs = 10000, Socket = WebSocket } = {}) {
+    Object.assign(this, { want, url, silenceMs, longestMs, Socket });
+    this.epoch = "";
+    this.last = new Map();       // "channel symbol" to the last number that we have
+    this.returned = false;       // a stream that we do not know has begun while we were away
+    this.tries = 0;
+    this.waitMs = 0;             // as the server asked for when it said goodbye
+    this.closed = false;
+    this.onmessage = this.onmissed = this.onstate = () => {};
+  }
+
+  open() {
+    const socket = this.socket = new this.Socket(this.url);
+    this.heard = Date.now();
+    const watchdog = setInterval(() => {
+      if (Date.now() - this.heard > this.silenceMs) this.lose(socket, watchdog, "nothing was heard");
+    }, Math.min(1000, this.silenceMs / 4));
+    socket.onopen = () => this.onstate("open", "connected");
+    socket.onmessage = event => {
+      this.heard = Date.now();
+      for (const message of JSON.parse(event.data)) this.hear(message);
+    };
+    socket.onclose = event => this.lose(socket, watchdog, event.reason);
+  }
+
+  close() { this.closed = true; this.socket.close(); }
+
+  lose(socket, watchdog, reason) {
+    clearInterval(watchdog);
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    if (this.closed) return;
+    const wait = this.waitMs + Math.min(this.longestMs, 500 * 2 ** this.tries++) * (0.5 + Math.random() / 2);
+    this.waitMs = 0;
+    this.onstate("closed", `disconnected${reason ? ` (${reason})` : ""}, trying again in ${(wait / 1000).toFixed(1)} s`);
+    setTimeout(() => this.closed || this.open(), wait);
+  }
+
+  hear(message) {
+    switch (message.type) {
+      case "update": case "revise": this.update(message); break;
+      case "snapshot": this.snapshot(message); break;
+      case "gap": this.miss(message.channel, message.symbol, message.to, message.reason); break;
+      case "heartbeat": this.beat(message); break;
+      case "welcome": this.welcome(message); break;
+      case "goodbye": this.waitMs = message.reconnect_after_ms; break;
+    }
+  }
+
+  update(message) {
+    const { channel, symbol, seq, prev, conflated = 0 } = message, key = `${channel} ${symbol}`;
+    let last = this.last.get(key);
+    if (last !== undefined && seq <= last) return;
+    this.last.set(key, seq);
+    const follows = prev === undefined ? seq - 1 - conflated : prev;
+    if (last === undefined) last = this.returned ? 0 : follows;
+    if (follows > last || (prev !== undefined && follows !== last)) this.onmissed({ channel, symbol, after: last, why: "gap" });
+    this.onmessage(message);
+  }
+
+  snapshot(message) {
+    const { channel, symbol, seq } = message, key = `${channel} ${symbol}`;
+    const last = this.last.get(key) ?? (this.returned ? 0 : seq);
+    if (seq > 0) this.last.set(key, seq);
+    if (seq > last + 1) this.onmissed({ channel, symbol, after: last, why: "snapshot" });
+    this.onmessage(message);
+  }
+
+  miss(channel, symbol, to, why) {
+    const key = `${channel} ${symbol}`, last = this.last.get(key);
+    if (last !== undefined && to <= last) return;
+    this.last.set(key, to);
+    this.onmissed({ channel, symbol, after: last ?? 0, why });
+  }
+
+  beat(message) {
+    this.tries = 0;
+    for (const [channel, seqs] of Object.entries(message.seqs))
+      for (const [symbol, seq] of Object.entries(seqs)) {
+        const key = `${channel} ${symbol}`;
+        if (seq <= 0) continue;
+        if (this.last.has(key)) this.miss(channel, symbol, seq, "heartbeat");
+        else this.last.set(key, seq);
+      }
+  }
+
+  // The subscription follows the welcome, which says whether our numbers still mean something.
+  welcome(message) {
+    const before = this.epoch;
+    this.epoch = message.epoch;
+    this.returned = before === message.epoch;
+    if (before !== "" && before !== message.epoch) {
+      for (const [key, after] of this.last) {
+        const [channel, symbol] = [key.slice(0, key.indexOf(" ")), key.slice(key.indexOf(" ") + 1)];
+        this.onmissed({ channel, symbol, after, why: "new_log" });
+      }
+      this.last.clear();
+    }
+    this.socket.send(JSON.stringify({ op: "subscribe", id: 1, snapshot: true, ...this.want, ...this.resume() }));
+  }
+
+  // What does not fit into one message (the server takes 64 KiB) is left out: its numbers will show the gap.
+  resume() {
+    const resume = {};
+    let room = 48000;
+    for (const [key, seq] of this.last) {
+      const at = key.indexOf(" "), symbol = key.slice(at + 1);
+      room -= symbol.length + 24;
+      if (room > 0 && seq > 0) (resume[key.slice(0, at)] ??= {})[symbol] = seq;
+    }
+    return Object.keys(resume).length ? { epoch: this.epoch, resume } : {};
+  }
+}

@@ -1,0 +1,82 @@
+"""The browser's client makes of any conversation what the Python client makes of it."""
+
+import json
+import random
+import shutil
+import subprocess
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.client import _FRAME, Message, Positions, Want
+
+NODE = shutil.which("node")
+HARNESS = """
+(() => {
+const fs = require("fs"), vm = require("vm");
+globalThis.location = { protocol: "http:", host: "x" };
+globalThis.WebSocket = class {};
+const Feed = vm.runInThisContext(fs.readFileSync(process.argv[1], "utf8") + "; Feed");
+const conversations = JSON.parse(fs.readFileSync(0, "utf8"));
+const told = conversations.map(conversation => {
+  const feed = new Feed({ channels: ["bars", "trades"], symbols: ["*"] }), heard = [], said = [];
+  feed.socket = { send: text => said.push(JSON.parse(text)) };
+  feed.onmessage = message => heard.push([message.channel, message.symbol, message.seq]);
+  feed.onmissed = missed => heard.push([missed.channel, missed.symbol, missed.after, missed.why]);
+  for (const message of conversation) feed.hear(message);
+  return { heard, resume: said.map(one => one.resume || {}) };
+});
+console.log(JSON.stringify(told));
+})();
+"""
+CHANNELS = ("bars", "trades", "predictions")
+
+
+def conversation(rng: random.Random) -> list[dict[str, Any]]:
+    """Numbers that mostly follow, with everything that can happen to them."""
+    told: list[dict[str, Any]] = [{"type": "welcome", "epoch": "log-1"}]
+    last = {(channel, symbol): rng.choice([0, 0, 40]) for channel in CHANNELS for symbol in "AB"}
+    for _ in range(60):
+        stream = channel, symbol = rng.choice(list(last))
+        step = rng.choice([1, 1, 1, 1, 2, 3, 0, -1])
+        seq = max(0, last[stream] + step)
+        one: dict[str, Any] = {"channel": channel, "symbol": symbol, "seq": seq, "data": None}
+        kind = rng.choice(["update"] * 8 + ["revise", "snapshot", "gap", "heartbeat", "welcome", "weather"])
+        if kind in ("update", "revise"):
+            one |= {"prev": rng.choice([last[stream], last[stream], 3])} if channel == "trades" else {}
+            one |= {"conflated": rng.choice([0, max(0, step - 1)])} if channel == "predictions" else {}
+        elif kind == "gap":
+            one = {"channel": channel, "symbol": symbol, "from": last[stream] + 1, "to": seq, "reason": "slow_client"}
+        elif kind == "heartbeat":
+            one = {"seqs": {channel: {symbol: seq}}}
+        elif kind == "welcome":
+            one = {"epoch": rng.choice(["log-1", "log-1", "log-2"])}
+        told.append({"type": kind, **one})
+        last[stream] = max(seq, last[stream])
+    return told
+
+
+def in_python(messages: list[dict[str, Any]]) -> dict[str, Any]:
+    positions, heard, resumed = Positions(), [], []
+    for message in _FRAME.decode(msgspec.json.encode(messages)):
+        for one in positions.hear(message):
+            where = [one.channel, one.symbol]
+            heard.append([*where, one.seq] if isinstance(one, Message) else [*where, one.after, one.why])
+        if message.type == "welcome":
+            resumed.append(positions.resume(Want(CHANNELS))[0])
+    return {"heard": heard, "resume": resumed}
+
+
+@pytest.mark.skipif(NODE is None, reason="there is no node to run the browser's client")
+def test_both_clients_make_the_same_of_three_hundred_conversations() -> None:
+    conversations = [conversation(random.Random(seed)) for seed in range(300)]
+    expected = [in_python(each) for each in conversations]
+    assert sum(len(one) == 4 for each in expected for one in each["heard"]) > 1_000
+    run = subprocess.run(
+        [str(NODE), "-e", HARNESS, "--", str(files("api").joinpath("static/feed.js"))], check=True, capture_output=True,
+        input=json.dumps(conversations).encode(),
+    )  # fmt: skip
+    for number, (ours, theirs) in enumerate(zip(expected, json.loads(run.stdout), strict=True)):
+        assert theirs == ours, conversations[number]
