@@ -3,23 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-from infra.clickhouse import connect
-from infra.drift_actions import RunningLog
-from infra.drift_training import Training, nightly_child
-from infra.instance import attached
-from infra.settings import load
-from schemas.drift import RetrainOrder
 from tests.product.running import Product, alive, json_lines, running
 from tests.services.processes import until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(400)]
-NS = 1_000_000_000
 FEW = {"TICKWIRE_MODELS__HISTORY": "900", "TICKWIRE_SOURCE__SIM_RATE": "40"}
 
 
@@ -105,37 +97,6 @@ def test_the_drift_watch_waits_for_a_reference_and_says_so_once(product: Product
     log = product.data / "logs" / "watch-drift.log"
     until("the watch waits", lambda: "no drift reference yet" in log.read_text(), within_s=40)
     assert log.read_text().count("no drift reference yet") == 1
-
-
-def test_an_order_makes_one_challenger_that_scores_beside_the_champion(
-    product: Product, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in product.env.items():
-        monkeypatch.setenv(name, value)
-    settings = attached(load(product.env))
-    order = RetrainOrder(id="0f0f", model="m", ts_event=600 * NS, since=0, reasons=("a test",), evidence=())
-    with closing(connect(settings.clickhouse.url.get_secret_value(), timeout_s=30)) as database:
-        log = RunningLog(settings, database)
-
-        def carried_out() -> str:
-            """By another process each time."""
-            training, found = Training(tmp_path, 600 * NS, log, nightly_child), list[str | None]()
-
-            def over() -> bool:
-                found.append(training.step(order))
-                return found[-1] is not None
-
-            until("the order is carried out", over, within_s=250, every_s=1)
-            return str(found[-1])
-
-        challenger = carried_out()
-        assert challenger
-        assert carried_out() == challenger
-        assert challenger in log.live().challengers
-        assert challenger != log.live().serving
-    changes = product.rows(f"SELECT count(), max(refused) FROM model_changes WHERE model_id = '{challenger}'")
-    assert changes == [(4, "")], "asked once, in every partition"
-    product.until(f"SELECT count() > 0 FROM challenger_scores WHERE model_id = '{challenger}'", 1)
 
 
 def test_ctrl_c_leaves_nothing_behind_and_it_starts_again_where_it_was(tmp_path: Path) -> None:
