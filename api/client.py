@@ -24,6 +24,7 @@ from schemas.errors import TickwireError
 SUBPROTOCOL: Final = "tickwire.v1.json"
 FIRST_WAIT_S: Final = 0.25
 LONGEST_WAIT_S: Final = 10.0
+OPEN_S: Final = 10.0
 RESUME_CHARS: Final = 48_000
 """Of the numbers in one message; the server takes 64 KiB."""
 REFUSED: Final = frozenset({400, 401, 403, 404})
@@ -234,7 +235,7 @@ class Feed:
     async def _connect(self) -> None:
         try:
             self._socket = await websockets.connect(
-                self.url, additional_headers=dict(self.headers), compression=None, open_timeout=self.silence_s,
+                self.url, additional_headers=dict(self.headers), compression=None, open_timeout=OPEN_S,
                 close_timeout=1, max_size=None, subprotocols=[websockets.Subprotocol(SUBPROTOCOL)],
             )  # fmt: skip
         except websockets.InvalidStatus as error:

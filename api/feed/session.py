@@ -107,10 +107,13 @@ class Session:
         return CLOSE_CODES[code]
 
     async def _send(self, frame: Piece) -> None:
-        if isinstance(frame, str):
-            await self._websocket.send_text(frame)
-        else:
-            await self._websocket.send_bytes(frame)
+        try:
+            if isinstance(frame, str):
+                await self._websocket.send_text(frame)
+            else:
+                await self._websocket.send_bytes(frame)
+        except RuntimeError as error:  # uvicorn has closed the connection itself: no pong came
+            raise WebSocketDisconnect(1006) from error
 
     def _measure(self, frame: Piece) -> None:
         outbox = self._client.outbox
