@@ -58,7 +58,8 @@ def broker() -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-") as folder, Supervisor(Path(folder)) as supervisor:
         embedded = start_embedded(supervisor, WantedPorts(0, 0, 0), frozenset([KAFKA]))
         settings = at(
-            Settings(data=Path(folder), kafka=Kafka(partitions=1), fold=Fold(calendars={})), embedded.as_dict()
+            Settings(data=Path(folder), kafka=Kafka(partitions=1), fold=Fold(calendars={}, other_horizons=())),
+            embedded.as_dict(),
         )
         create_topics(settings.kafka)
         yield settings

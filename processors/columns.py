@@ -61,7 +61,10 @@ class LogStretch:
     @property
     def columns(self) -> "EventColumns":
         """The events as columns."""
-        return columns(self.events) if self.decoded is None else self.decoded
+        if self.decoded is None:
+            return columns(self.events)
+        assert len(self.decoded.kind) == len(self.events), "columns of other events"
+        return self.decoded
 
     def chosen(self, events: Flags, refused: Sequence[DeadLetter]) -> "LogStretch":
         """The marked events; the others, as `refused` tells, join the rejected, in log order."""
