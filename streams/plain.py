@@ -19,6 +19,8 @@ from schemas.events import Quote, Trade
 
 LEFT: Final = -1
 """Kind of a record that is not plain; its other columns say nothing."""
+LONGEST: Final = 1_024
+"""Bytes: no plain record is as long, and those that are need not be copied."""
 MOST_NAMES: Final = 4_096
 """Different symbols and venues of a block; a record that names one more is left."""
 
@@ -26,9 +28,9 @@ MOST_NAMES: Final = 4_096
 def plain(values: Sequence[bytes | None]) -> EventColumns:
     """The columns of all records; the kind of those that are not plain is `LEFT`."""
     n = len(values)
-    given = [b"" if value is None else value for value in values] if None in values else values
-    text = np.frombuffer(b"\n".join((*given, b"")), np.uint8)  # type: ignore[arg-type]
-    lengths = np.fromiter(map(len, given), np.int64, n)  # type: ignore[arg-type]
+    given = [b"" if value is None or len(value) > LONGEST else value for value in values]
+    text = np.frombuffer(b"\n".join((*given, b"")), np.uint8)
+    lengths = np.fromiter(map(len, given), np.int64, n)
     found = all_left(n)
     names = np.zeros((2, n), np.int32)
     room = min(2 * n, MOST_NAMES)

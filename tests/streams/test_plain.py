@@ -21,7 +21,7 @@ from schemas.topics import EVENTS
 from streams.collectors.sim import SimExchange
 from streams.decode import FEW, LARGEST, Poll, decode
 from streams.nightly import Unlearnt
-from streams.plain import LEFT, MOST_NAMES, plain
+from streams.plain import LEFT, LONGEST, MOST_NAMES, plain
 from streams.recordings.detect import open_recording
 from tests.logs import NS, START, market
 
@@ -207,6 +207,7 @@ OTHERS = st.one_of(
 @example(
     [TRADE.replace(b'"V"', b'"V","venue":"W"'), TRADE.replace(b'"type":"trade",', b""), TRADE.replace(b"7", b"7.0")]
 )
+@example([TRADE[:-1] + b" " * LONGEST + b"}", QUOTE[:-1] + b" }", TRADE[:1] + b" " * LARGEST + TRADE[1:]])
 def test_a_block_of_anything_says_what_its_records_say_alone(values: list[bytes | None]) -> None:
     agrees(values)
 
