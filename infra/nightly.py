@@ -231,7 +231,7 @@ def chosen(logs: Sequence[LogIdentity], log_id: str) -> LogIdentity:
 
 def _with_horizon(settings: Settings, horizon: timedelta | None) -> Settings:
     """A matrix has one horizon; the others that live labels have beside it decide nothing that is in it."""
-    fold = settings.fold.model_copy(update={"horizon": horizon or settings.fold.horizon, "horizons": ()})
+    fold = settings.fold.model_copy(update={"horizon": horizon or settings.fold.horizon, "other_horizons": ()})
     return settings.model_copy(update={"fold": fold})
 
 

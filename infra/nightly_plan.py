@@ -26,7 +26,7 @@ LIBRARIES: Final = ("numpy", "numba", "pyarrow", "river", "exchange-calendars", 
 """They decide bits too: of features, of files, of calendars, of models."""
 _ROOT: Final = Path(__file__).parents[1]
 _DECIDING: Final = (
-    "schemas/*.py", "processors/**/*.py", "streams/decode.py", "streams/archive.py", "streams/nightly.py",
+    "schemas/*.py", "processors/**/*.py", "streams/decode.py", "streams/plain.py", "streams/archive.py", "streams/nightly.py",
     "streams/matrix_files.py", "models/online.py", "models/scaling.py", "models/dataset.py", "models/training.py",
     "models/export.py", "infra/nightly_training.py",
 )  # fmt: skip

@@ -22,6 +22,8 @@ from streams.ports import PartitionReader
 
 SILENCE_S: Final = 20.0
 ON_EMPTY_S: Final = 0.001
+POLLED: Final = 1_024
+"""Records asked of the client at a time: of 16,384 at once each costs it three times as much."""
 
 
 class Archive(Protocol):
@@ -110,7 +112,7 @@ def block(reader: PartitionReader, partition: int, at: int, end: int) -> Poll:
     broker: list[int] = []
     heard = time.monotonic()
     while at < end and len(offsets) < BLOCK:
-        poll = reader.poll(min(BLOCK - len(offsets), end - at))
+        poll = reader.poll(min(POLLED, BLOCK - len(offsets), end - at))
         if poll is None:
             if time.monotonic() - heard > SILENCE_S:
                 raise LogError(

@@ -7,24 +7,24 @@ import numpy as np
 from models.online import OnlineModel
 from models.onnx import narrowed
 from processors.batch import NS
-from processors.columns import LogStretch
 from processors.features import FEATURE_NAMES
 from processors.labels import LabelRule
 from processors.shard import FoldRules, Shard
 from schemas.events import Control, Event, Heartbeat, NewsSignal, Quote, Trade
 from schemas.rules import Condition, Rule, RuleChange, body_of_rule
+from schemas.topics import EVENTS
+from streams.decode import Poll, decode
 
 
 def compile_all() -> None:
     """Fold a minute of two symbols through everything; Numba then finds the machine code in its cache."""
     rules = FoldRules(label=LabelRule(horizon_ns=NS, every_ns=NS), learn_every=8)
     shard = Shard(0, OnlineModel(FEATURE_NAMES), None, rules=rules)
-    events = _minute()
-    at = np.arange(len(events))
-    nowhere = np.empty(0, np.int64)
-    shard.number(shard.advance(LogStretch(events, [b""] * len(events), at, at, [], nowhere)))
+    values = EVENTS.encode_all(_minute())
+    at = range(len(values))
+    for poll in (Poll(0, values, at, at), Poll(0, [], [], [])):
+        shard.number(shard.advance(decode(poll)))
     assert shard.alerting.standing
-    shard.advance(LogStretch([], [], nowhere, nowhere, [], nowhere))
     narrowed(np.zeros((1, 1)))
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from processors.batch import NEWS, PRINT, QUOTE, TRADE, Codes, Column, Flags, Integers, Rows
 from schemas.events import (
@@ -21,8 +21,8 @@ from schemas.events import (
     Trade,
 )
 from schemas.rows import DeadLetter
+from schemas.topics import EVENTS
 
-EVENTS_TOPIC: Final = "market.events.v1"
 CORRECT: Final = 4
 CANCEL: Final = 5
 HEARTBEAT: Final = 6
@@ -47,6 +47,7 @@ class LogStretch:
     ts_broker          int64 [n], milliseconds since the Unix epoch, the broker's
     rejected           records that could not be decoded
     rejected_broker    int64 [len(rejected)], the broker's milliseconds of each
+    decoded            the events as columns, where the bytes were decoded into columns at once
     """
 
     events: Sequence[Event]
@@ -55,6 +56,15 @@ class LogStretch:
     ts_broker: Integers
     rejected: Sequence[DeadLetter]
     rejected_broker: Integers
+    decoded: "EventColumns | None" = None
+
+    @property
+    def columns(self) -> "EventColumns":
+        """The events as columns."""
+        if self.decoded is None:
+            return columns(self.events)
+        assert len(self.decoded.kind) == len(self.events), "columns of other events"
+        return self.decoded
 
     def chosen(self, events: Flags, refused: Sequence[DeadLetter]) -> "LogStretch":
         """The marked events; the others, as `refused` tells, join the rejected, in log order."""
@@ -63,10 +73,55 @@ class LogStretch:
         broker = np.concatenate([self.rejected_broker, self.ts_broker[~events]])
         order = np.argsort([letter.offset for letter in letters], kind="stable")
         return LogStretch(
-            events=[self.events[i] for i in at], raw=[self.raw[i] for i in at], offsets=self.offsets[events],
+            events=_picked(self.events, at), raw=[self.raw[i] for i in at], offsets=self.offsets[events],
             ts_broker=self.ts_broker[events], rejected=[letters[i] for i in order.tolist()],
-            rejected_broker=broker[order],
+            rejected_broker=broker[order], decoded=self.decoded and self.decoded.chosen(events),
         )  # fmt: skip
+
+
+class Undecoded(Sequence[Event]):
+    """Events that are known to be good, each decoded when somebody asks for it; `made`: those that are there already."""
+
+    def __init__(self, raw: Sequence[bytes], made: list[Event | None]) -> None:
+        self._raw, self._made = raw, made
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    @overload
+    def __getitem__(self, at: int) -> Event: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Undecoded": ...
+    def __getitem__(self, at: int | slice) -> "Event | Undecoded":
+        if isinstance(at, slice):
+            return Undecoded(self._raw[at], self._made[at])
+        event = self._made[at]
+        if event is None:
+            event = self._made[at] = EVENTS.decode(self._raw[at])
+        return event
+
+    def picked(self, at: Sequence[int]) -> "Undecoded":
+        """Those at these positions."""
+        return Undecoded([self._raw[i] for i in at], [self._made[i] for i in at])
+
+
+def _picked(events: Sequence[Event], at: Sequence[int]) -> Sequence[Event]:
+    return events.picked(at) if isinstance(events, Undecoded) else [events[i] for i in at]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What n events name: `words[code]`; a word may be there twice."""
+
+    code: Rows
+    words: Sequence[str]
+
+    def __getitem__(self, rows: Any) -> "Names":
+        return Names(self.code[rows], self.words)
+
+    def word(self, at: int) -> str:
+        """What one event names."""
+        return self.words[int(self.code[at])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +130,7 @@ class EventColumns:
 
     kind     TRADE .. CONTROL         row      of the symbol in state arrays; -1 without symbol
     venue    number of the venue      sequence numbers and times are int64; times in ns
+    symbols, venues   what the events name, "" for none
     """
 
     kind: Codes
@@ -95,53 +151,79 @@ class EventColumns:
     """Of a heartbeat: the feed is up."""
     mark: Codes
     """Of a session mark: `MARK`."""
+    symbols: Names
+    venues: Names
 
-    def chosen(self, rows: Flags) -> "EventColumns":
-        """The marked rows."""
+    def chosen(self, rows: Flags | slice) -> "EventColumns":
+        """The marked rows, or those of a slice."""
         return EventColumns(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def numbered(self, row: Rows, venue: Rows) -> "EventColumns":
         """With rows of symbols and numbers of venues."""
         return replace(self, row=row, venue=venue)
 
+    def named(self, symbols: Names, venues: Names) -> "EventColumns":
+        """With these names."""
+        return replace(self, symbols=symbols, venues=venues)
+
+    def put(self, at: Integers, others: "EventColumns") -> "EventColumns":
+        """Overwrite the rows `at` by other ones, in place; the names are new."""
+        for field in fields(self):
+            if field.name not in ("symbols", "venues"):
+                getattr(self, field.name)[at] = getattr(others, field.name)
+        return self.named(_put(self.symbols, at, others.symbols), _put(self.venues, at, others.venues))
+
+
+def _put(names: Names, at: Integers, others: Names) -> Names:
+    code = names.code.copy()
+    code[at] = others.code + len(names.words)
+    return Names(code, [*names.words, *others.words])
+
+
+def no_values(n: int) -> EventColumns:
+    """n rows in which every value lacks."""
+    price, size, bid, bid_size, ask, ask_size, sentiment = np.full((7, n), np.nan)
+    seq, ts_event, ts_ingest = np.zeros((3, n), np.int64)
+    kind, side, mark = np.zeros((3, n), np.int8)
+    row, venue = np.full((2, n), -1, np.int32)
+    nobody = Names(np.zeros(n, np.int32), ("",))
+    return EventColumns(
+        kind=kind, row=row, venue=venue, seq=seq, ts_event=ts_event, ts_ingest=ts_ingest, price=price, size=size, side=side,
+        bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size, sentiment=sentiment, up=np.ones(n, np.bool_), mark=mark,
+        symbols=nobody, venues=nobody,
+    )  # fmt: skip
+
 
 def columns(events: Sequence[Event]) -> EventColumns:
     """Take the numbers out of the events; rows and venues are -1 until `numbered`."""
     n = len(events)
-    kind = np.fromiter(map(CODE_OF.__getitem__, map(type, events)), np.int8, n)
-    nan = np.full((7, n), np.nan)
-    price, size, bid, bid_size, ask, ask_size, sentiment = nan
-    seq, side, up = np.zeros(n, np.int64), np.zeros(n, np.int8), np.ones(n, np.bool_)
-    mark = np.zeros(n, np.int8)
+    made = no_values(n)
+    kind = made.kind
+    kind[:] = np.fromiter(map(CODE_OF.__getitem__, map(type, events)), np.int8, n)
     for code, names in _FIELDS.items():
         at = np.flatnonzero(kind == code)
         if len(at) == 0:
             continue
         chosen = [events[i] for i in at.tolist()] if len(at) < n else events
-        target: dict[str, NDArray[Any]] = {
-            "price": price, "size": size, "bid": bid, "bid_size": bid_size, "ask": ask, "ask_size": ask_size,
-            "sentiment": sentiment, "seq": seq,
-        }  # fmt: skip
         for name in names:
-            target[name][at] = _taken(name, chosen, target[name].dtype)
+            target: NDArray[Any] = getattr(made, name)
+            target[at] = np.fromiter(map(attrgetter(name), chosen), target.dtype, len(chosen))
         if code == TRADE:
-            side[at] = [SIDE[event.side] for event in chosen]  # type: ignore[union-attr]
+            made.side[at] = [SIDE[event.side] for event in chosen]  # type: ignore[union-attr]
             kind[at] = [TRADE if event.in_bars else PRINT for event in chosen]  # type: ignore[union-attr]
         elif code == HEARTBEAT:
-            up[at] = [event.state == "up" for event in chosen]  # type: ignore[union-attr]
+            made.up[at] = [event.state == "up" for event in chosen]  # type: ignore[union-attr]
         elif code == SESSION:
-            mark[at] = [MARK[event.state] for event in chosen]  # type: ignore[union-attr]
-    return EventColumns(
-        kind=kind, row=np.full(n, -1, np.int32), venue=np.full(n, -1, np.int32), seq=seq,
-        ts_event=_taken("ts_event", events, np.int64), ts_ingest=_taken("ts_ingest", events, np.int64),
-        price=price, size=size, side=side, bid=bid, bid_size=bid_size, ask=ask, ask_size=ask_size,
-        sentiment=sentiment, up=up, mark=mark,
-    )  # fmt: skip
+            made.mark[at] = [MARK[event.state] for event in chosen]  # type: ignore[union-attr]
+    made.ts_event[:] = np.fromiter(map(attrgetter("ts_event"), events), np.int64, n)
+    made.ts_ingest[:] = np.fromiter(map(attrgetter("ts_ingest"), events), np.int64, n)
+    return made.named(_names("symbol", events), _names("venue", events))
 
 
-def _taken(name: str, events: Sequence[Event], dtype: DTypeLike) -> NDArray[Any]:
-    """One field of all events."""
-    return np.fromiter(map(attrgetter(name), events), dtype, len(events))
+def _names(field: str, events: Sequence[Event]) -> Names:
+    said = list(map(attrgetter(field), events))
+    codes = {word: code for code, word in enumerate(dict.fromkeys(said))}
+    return Names(np.fromiter(map(codes.__getitem__, said), np.int32, len(said)), list(codes))
 
 
 _FIELDS: Final[dict[int, tuple[str, ...]]] = {
@@ -172,6 +254,6 @@ def dead_letter(stretch: LogStretch, at: int, reason: Any, partition: int) -> De
     event = stretch.events[at]
     ahead_s = (event.ts_event - event.ts_ingest) / 1e9
     return DeadLetter(
-        source=EVENTS_TOPIC, partition=partition, offset=int(stretch.offsets[at]), reason=reason,
+        source=EVENTS.name, partition=partition, offset=int(stretch.offsets[at]), reason=reason,
         detail=_DETAIL[reason].format(event, ahead_s), ts_ingest=event.ts_ingest, raw=bytes(stretch.raw[at][:RAW_KEPT]),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, RevisionRequests
 from processors.batch import NS, EventBatch, Integers, Matrix
-from processors.columns import SMALLEST_PRICE, EventColumns, LogStretch, columns, dead_letter
+from processors.columns import SMALLEST_PRICE, EventColumns, LogStretch, dead_letter
 from processors.controls import models_asked, rules_asked
 from processors.features import FEATURES, FeatureEngine
 from processors.feeds import FeedTimes
@@ -186,7 +186,7 @@ class Shard:
 
     def _admit(self, stretch: LogStretch) -> tuple[LogStretch, EventColumns]:
         """Refuse what cannot be folded, with its reason; number the symbols of the rest."""
-        events = columns(stretch.events)
+        events = stretch.columns
         refused = dict.fromkeys(np.flatnonzero(events.bid > events.ask).tolist(), "crossed_quote")
         ahead = events.ts_event > events.ts_ingest + self.rules.future_ns
         refused |= dict.fromkeys(np.flatnonzero(ahead).tolist(), "future")
@@ -194,7 +194,7 @@ class Shard:
         refused |= dict.fromkeys(np.flatnonzero(tiny).tolist(), "invalid_value")
         if refused:
             stretch, events = _without(stretch, events, refused, self.partition)
-        row, venue, refused = self.symbols.number(stretch.events, events.kind)
+        row, venue, refused = self.symbols.number(events)
         events = events.numbered(row, venue)
         if refused:
             stretch, events = _without(stretch, events, refused, self.partition)

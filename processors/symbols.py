@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from operator import attrgetter
 from typing import Final
 
 import numpy as np
 
 from processors.batch import NEWS, Codes, Rows
-from schemas.events import Event
+from processors.columns import EventColumns, Names
 
 NONE: Final = -1
 _NEW: Final = -2
@@ -38,29 +37,29 @@ class SymbolTable:
         self._rows = {"": NONE, **{name: row for row, name in enumerate(self.names)}}
         self._numbers = {"": NONE, **{venue: number for number, venue in enumerate(self.venues)}}
 
-    def number(self, events: Sequence[Event], kind: Codes) -> tuple[Rows, Rows, dict[int, str]]:
+    def number(self, events: EventColumns) -> tuple[Rows, Rows, dict[int, str]]:
         """(row, venue) of every event, -1 where it has none; and position → reason of events that cannot be numbered."""
-        row = _numbered(self._rows, "symbol", events)
-        venue = _numbered(self._numbers, "venue", events)
+        row = _numbered(self._rows, events.symbols)
+        venue = _numbered(self._numbers, events.venues)
         refused: dict[int, str] = {}
         for at in np.flatnonzero((row == _NEW) | (venue == _NEW)).tolist():
-            row[at], venue[at] = self._add(events[at])
+            row[at], venue[at] = self._add(events.symbols.word(at), events.venues.word(at))
             if _NEW in {row[at], venue[at]}:
                 refused[at] = "symbol_limit"
-        return row, venue, refused | self._conflicts(row, venue, kind, refused)
+        return row, venue, refused | self._conflicts(row, venue, events.kind, refused)
 
-    def _add(self, event: Event) -> tuple[int, int]:
+    def _add(self, symbol: str, venue: str) -> tuple[int, int]:
         """Number what is new; nothing is numbered for an event that will be refused."""
-        row, number = self._rows.get(event.symbol, _NEW), self._numbers.get(event.venue, _NEW)
+        row, number = self._rows.get(symbol, _NEW), self._numbers.get(venue, _NEW)
         if (row == _NEW and len(self.names) >= self.limit) or (number == _NEW and len(self.venues) >= VENUES):
             return _NEW, _NEW
         if row == _NEW:
-            row = self._rows[event.symbol] = len(self.names)
-            self.names.append(event.symbol)
+            row = self._rows[symbol] = len(self.names)
+            self.names.append(symbol)
             self.venue_of.append(NONE)
         if number == _NEW:
-            number = self._numbers[event.venue] = len(self.venues)
-            self.venues.append(event.venue)
+            number = self._numbers[venue] = len(self.venues)
+            self.venues.append(venue)
         return row, number
 
     def _conflicts(self, row: Rows, venue: Rows, kind: Codes, refused: dict[int, str]) -> dict[int, str]:
@@ -74,6 +73,8 @@ class SymbolTable:
         return dict.fromkeys(np.flatnonzero(owned & (owners[row] != venue)).tolist(), "venue_conflict")
 
 
-def _numbered(known: Mapping[str, int], name: str, events: Sequence[Event]) -> Rows:
+def _numbered(known: Mapping[str, int], names: Names) -> Rows:
     """The number of what each event names."""
-    return np.fromiter(map(known.get, map(attrgetter(name), events), repeat(_NEW)), np.int32, len(events))
+    of_words = np.fromiter(map(known.get, names.words, repeat(_NEW)), np.int32, len(names.words))
+    numbers: Rows = of_words[names.code]
+    return numbers

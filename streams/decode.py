@@ -1,19 +1,22 @@
 """From the bytes of one poll to a stretch of the log; what is no event becomes a dead letter with its reason."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
-from processors.columns import RAW_KEPT, LogStretch
+from processors.columns import RAW_KEPT, EventColumns, LogStretch, Undecoded, columns
 from schemas.errors import SchemaError
 from schemas.events import Event
 from schemas.rows import DeadLetter
 from schemas.topics import EVENTS
+from streams.plain import LEFT, all_left, plain
 
 LARGEST: Final = 65_536
 """Bytes; our largest event is a few hundred."""
+FEW: Final = 64
+"""Fewer records are sooner decoded one by one than looked at together."""
 CONFLUENT_MAGIC: Final = 0
 Reason = Literal["undecodable", "unknown_type", "invalid_value", "too_large", "not_a_message"]
 
@@ -30,28 +33,34 @@ class Poll:
 
 def decode(poll: Poll) -> LogStretch:
     """Events in order, and dead letters for everything else."""
-    if None not in poll.values and max(map(len, poll.values), default=0) <= LARGEST:  # type: ignore[arg-type]
+    found = plain(poll.values) if len(poll.values) >= FEW else all_left(len(poll.values))
+    left = np.flatnonzero(found.kind == LEFT)
+    told: list[Event | None] = [None] * len(poll.values)
+    letters: dict[int, DeadLetter] = {}
+    if len(left):
+        for at, said in zip(left.tolist(), _said(poll, left.tolist()), strict=True):
+            if isinstance(said, DeadLetter):
+                letters[at] = said
+            else:
+                told[at] = said
+        found = _with_others(found, told, [at for at in left.tolist() if at not in letters])
+    return _stretch(poll, found, told, letters)
+
+
+def _said(poll: Poll, at: Sequence[int]) -> Iterable[Event | DeadLetter]:
+    """What the records at these positions say, or why they say nothing."""
+    values = [poll.values[i] for i in at]
+    if None not in values and max(map(len, values)) <= LARGEST:  # type: ignore[arg-type]
         try:
-            return _stretch(poll, EVENTS.decode_all(poll.values), range(len(poll.values)), [], [])  # type: ignore[arg-type]
+            return EVENTS.decode_all(values)  # type: ignore[arg-type]
         except SchemaError:
             pass  # at least one is no event: one by one, then
-    return _one_by_one(poll)
+    return (_letter(poll, i, *found) if isinstance(found := _event(poll.values[i]), tuple) else found for i in at)
 
 
-def _one_by_one(poll: Poll) -> LogStretch:
-    events: list[Event] = []
-    at: list[int] = []
-    letters: list[DeadLetter] = []
-    letters_at: list[int] = []
-    for i, value in enumerate(poll.values):
-        found = _event(value)
-        if isinstance(found, tuple):
-            letters.append(_letter(poll, i, *found))
-            letters_at.append(i)
-        else:
-            events.append(found)
-            at.append(i)
-    return _stretch(poll, events, at, letters, letters_at)
+def _with_others(found: EventColumns, told: Sequence[Event | None], at: Sequence[int]) -> EventColumns:
+    others = columns([told[i] for i in at])  # type: ignore[misc]
+    return others if len(at) == len(told) else found.put(np.array(at, np.int64), others)
 
 
 def _event(value: bytes | None) -> Event | tuple[Reason, str]:
@@ -84,15 +93,18 @@ def _letter(poll: Poll, i: int, reason: Reason, said: str) -> DeadLetter:
 
 
 def _stretch(
-    poll: Poll, events: Sequence[Event], at: Sequence[int], letters: Sequence[DeadLetter], letters_at: Sequence[int]
+    poll: Poll, found: EventColumns, told: list[Event | None], letters: Mapping[int, DeadLetter]
 ) -> LogStretch:
+    events = Undecoded(poll.values, told)  # type: ignore[arg-type]
     offsets, broker = np.array(poll.offsets, np.int64), np.array(poll.ts_broker, np.int64)
-    whole = len(at) == len(poll.values)
+    nothing = np.empty(0, np.int64)
+    if not letters:
+        return LogStretch(events, poll.values, offsets, broker, [], nothing, found)  # type: ignore[arg-type]
+    kept = np.ones(len(told), np.bool_)
+    kept[list(letters)] = False
+    at = np.flatnonzero(kept).tolist()
     return LogStretch(
-        events=events,
-        raw=poll.values if whole else [poll.values[i] for i in at],  # type: ignore[misc, arg-type]
-        offsets=offsets if whole else offsets[list(at)],
-        ts_broker=broker if whole else broker[list(at)],
-        rejected=letters,
-        rejected_broker=broker[list(letters_at)],
-    )
+        events=events.picked(at), raw=[poll.values[i] for i in at],  # type: ignore[misc]
+        offsets=offsets[kept], ts_broker=broker[kept], rejected=list(letters.values()), rejected_broker=broker[~kept],
+        decoded=found.chosen(kept),
+    )  # fmt: skip

@@ -22,7 +22,7 @@ from streams.verify import cut, span_of
 PIECE: Final = 1_000_000
 """Records of the log to a piece."""
 BLOCK: Final = 16_384
-"""Records folded at once: their objects then stay in the processor's cache (1.4 times as fast as 65,536)."""
+"""Records folded at once: what is made of them then stays in the processor's cache (1.4 times as fast as 65,536)."""
 Told = Callable[[int], None]
 """Told how many more records were folded."""
 

@@ -279,7 +279,7 @@ def _between(stretch: LogStretch, refused: Integers, start: int, stop: int) -> L
     return LogStretch(
         events=stretch.events[events], raw=stretch.raw[events], offsets=stretch.offsets[events],
         ts_broker=stretch.ts_broker[events], rejected=stretch.rejected[letters],
-        rejected_broker=stretch.rejected_broker[letters],
+        rejected_broker=stretch.rejected_broker[letters], decoded=stretch.decoded and stretch.decoded.chosen(events),
     )  # fmt: skip
 
 

@@ -176,6 +176,7 @@ def test_another_horizon_gives_other_labels(deployment: Scoring, tmp_path: Path)
     dataset = load(other.directory)
     assert dataset.horizon_ns == 3_000_000_000
     assert other.manifest.plan.horizon_ns == dataset.horizon_ns
+    assert "others_ns=()" in other.manifest.plan.rules
 
 
 def test_a_matrix_that_breaks_its_limits_is_refused_and_nothing_is_trained(
