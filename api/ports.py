@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from api.sql.ports import SqlAccess
 from schemas.rows import Bar, Latest, ScoreStatus
 
 
@@ -106,3 +107,5 @@ class Ports:
     """The wall clock: nanoseconds since the Unix epoch."""
     predictor: Predictor | None = None
     """Without one there is nothing under `/v2`."""
+    sql: SqlAccess | None = None
+    """Without it there is no `/v1/sql`."""
