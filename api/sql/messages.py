@@ -17,7 +17,7 @@ class SqlRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     query: Annotated[str, Meta(max_length=100)] | None = None
     parameters: dict[str, Scalar] = {}
     sql: str | None = None
-    limit: Annotated[int, Meta(ge=1, description="Rows at most; `cut` says whether there were more")] = 1_000
+    limit: Annotated[int, Meta(ge=1, description="Rows at most; `cut` says whether there were more")] | None = None
 
 
 class Statistics(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ T = TypeVar("T")
 AT_ONCE: Final = 2
 """Queries that run; they share the machine with those who write."""
 MAX_WAITING: Final = 8
+ROWS: Final = 1_000
+"""Of an answer, where the request does not say."""
 MAX_BYTES: Final = 64 << 10
 BODY_WITHIN_S: Final = 10.0
 CANCEL_EVERY_S: Final = 0.5
@@ -56,13 +58,14 @@ class SqlRunner:
             self._inside -= 1
 
     async def _query(self, asked: SqlRequest) -> SqlQuery:
-        if asked.limit > self._access.max_rows:
-            raise invalid("body.limit", f"expected 1 to {self._access.max_rows} rows, found {asked.limit}")
+        limit = min(ROWS, self._access.max_rows) if asked.limit is None else asked.limit
+        if limit > self._access.max_rows:
+            raise invalid("body.limit", f"expected 1 to {self._access.max_rows} rows, found {limit}")
         if (asked.query is None) == (asked.sql is None):
             raise invalid("body", "expected either `query`, a named one, or `sql`")
         query_id = f"tickwire-sql-{uuid4()}"
         if asked.query is not None:
-            return _named(asked, query_id)
+            return _named(asked, limit, query_id)
         if self._access.check is None:
             raise Problem("sql-not-allowed", "only named queries are run here: GET /v1/sql/queries lists them")
         if asked.parameters:
@@ -71,7 +74,7 @@ class SqlRunner:
             sql = await self._checking.call(self._access.check, asked.sql)
         except QueryRefused as error:
             raise Problem("sql-refused", str(error)) from error
-        return SqlQuery(sql, {}, asked.limit, query_id)
+        return SqlQuery(sql, {}, limit, query_id)
 
     async def _unless_gone(self, request: Request, query_id: str, run: Callable[[], T]) -> T:
         """What `run` returns; once the client has hung up, the query is told to end until it has."""
@@ -101,7 +104,7 @@ def _decoded(body: bytes) -> SqlRequest:
         raise invalid("body", "expected JSON that is not nested") from error
 
 
-def _named(asked: SqlRequest, query_id: str) -> SqlQuery:
+def _named(asked: SqlRequest, limit: int, query_id: str) -> SqlQuery:
     query = QUERIES.get(asked.query or "")
     if query is None:
         near = difflib.get_close_matches(asked.query or "", QUERIES, n=3)
@@ -112,7 +115,7 @@ def _named(asked: SqlRequest, query_id: str) -> SqlQuery:
     if wrong:
         errors = [FieldError(where=f"body.parameters.{name}", message=message) for name, message in wrong.items()]
         raise Problem("invalid-request", "; ".join(f"{one.where}: {one.message}" for one in errors), errors=errors)
-    return SqlQuery(query.sql, values, asked.limit, query_id)
+    return SqlQuery(query.sql, values, limit, query_id)
 
 
 async def _body(request: Request) -> bytes:

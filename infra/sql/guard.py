@@ -32,6 +32,7 @@ SELECTS: Final = (exp.Select, exp.Union, exp.Intersect, exp.Except, exp.Subquery
 _FUNCTIONS: Final = frozenset(name.lower() for name in FUNCTIONS)
 _WORDS: Final = frozenset(word.lower() for word in KEYWORDS | TYPES | INTERVALS)
 _BLANK: Final = re.compile(r"\s*\Z", re.ASCII)
+_EXPONENT: Final = re.compile(r"[eE][0-9]*", re.ASCII)
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of statements that are refused here
 
 
@@ -74,6 +75,8 @@ class Guard:
         tree = _parsed(text)
         for node in tree.walk():
             refuse_foreign(node)
+            if isinstance(node, exp.Identifier):
+                node.set("quoted", True)
         self._resolve(tree)
         return tree
 
@@ -123,8 +126,10 @@ class Guard:
         except LexicalError as error:
             raise QueryRefused(f"the statement cannot be read: {error}") from error
         _refuse_comments(raw, found)
-        for token, after in pairwise([*found, Token("sign", "", len(raw), len(raw))]):
-            self._refuse_token(token, after)
+        ends = Token("sign", "", len(raw), len(raw))
+        for (before, token), (_, after) in pairwise(pairwise([ends, *found, ends])):
+            if not _is_exponent(before, token):
+                self._refuse_token(token, after)
         literals = [_said(one) for one in tree.find_all(exp.Literal) if one.is_string]
         names = [_said(one) for one in tree.find_all(exp.Identifier)]
         for kind, expected in (("string", literals), ("quoted", names)):
@@ -205,6 +210,11 @@ def _refuse_comments(raw: str, found: list[Token]) -> None:
     starts = [*(token.start for token in found), len(raw)]
     if not all(_BLANK.match(raw[end:start]) for end, start in zip(ends, starts, strict=True)):
         raise QueryRefused("two signs of this statement make a comment; put a parenthesis between them")
+
+
+def _is_exponent(before: Token, token: Token) -> bool:
+    """Whether `token` is the `e9` of `1e9`, which the lexer takes for a word."""
+    return (before.kind, before.end) == ("number", token.start) and _EXPONENT.fullmatch(token.text) is not None
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

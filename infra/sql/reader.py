@@ -1,6 +1,7 @@
 """The API's `SqlEngine` over ClickHouse's HTTP interface: read-only, within limits, and stopped when nobody waits any more."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ from api.sql.ports import Column, FileKind, SqlFailed, SqlFile, SqlQuery, SqlTab
 from infra.clickhouse import connect
 from infra.clickhouse_http import HttpDatabase
 from infra.sql.files import cut_arrow, cut_csv
-from schemas.errors import DatabaseError, SettingsError
+from schemas.errors import DatabaseError, DatabaseUnavailable, SettingsError
 
 GRACE_S: Final = 5.0
 """Beyond its time, until a query that nothing stopped is given up and killed."""
@@ -32,7 +33,7 @@ AS_JSON: Final[Mapping[str, str]] = {
     "date_time_output_format": "iso",
 }
 
-_BESIDE: Final = re.compile(r"; in: |\.? In scope | \(version ")
+_BESIDE: Final = re.compile(r"; in: |\.? [Ii]n (?:scope|query) | \(version ")
 ARROW: Final[Mapping[str, str]] = {"output_format_arrow_compression_method": "none"}
 
 
@@ -76,7 +77,8 @@ class ClickHouseSql:
         found = connect(url, timeout_s=limits.time_s + GRACE_S)
         if not isinstance(found, HttpDatabase):
             raise SettingsError("TICKWIRE_SQL__URL: expected http:// or https://, SQL has no native protocol")
-        self._database, self._name, self._settings = found, database, limits.settings()
+        self._database, self._name = found, database
+        self._settings, self._time_s = limits.settings(), limits.time_s
 
     def table(self, query: SqlQuery) -> SqlTable:
         """One row more than asked for tells whether there are more."""
@@ -100,13 +102,23 @@ class ClickHouseSql:
         """Ends what runs under this id; nothing where nothing does."""
         self._database.command(f"KILL QUERY WHERE query_id = '{query_id}' ASYNC")
 
+    def close(self) -> None:
+        """Close every idle connection."""
+        self._database.close()
+
     def _answer(self, query: SqlQuery, output_format: str, more: Mapping[str, str]) -> bytes:
         settings: dict[str, Any] = {
             "database": self._name, "query_id": query.id, "default_format": output_format, **self._settings, **more,
             "limit": str(query.limit + 1), "readonly": "1",
         }  # fmt: skip
+        began = time.monotonic()
         try:
             return self._database.answer(query.sql, query.parameters, settings)
+        except DatabaseUnavailable as error:
+            if time.monotonic() - began < self._time_s:
+                raise
+            self.cancel(query.id)
+            raise SqlFailed(f"it did not end within {self._time_s:g} s, and was killed", limit=True) from error
         except DatabaseError as error:
             if error.code in TOO_MUCH or error.code in WRONG:
                 raise SqlFailed(_words(error), limit=error.code in TOO_MUCH) from error

@@ -1,5 +1,6 @@
 """Which nodes a parsed statement may have, and which parts of each; a part that is not named here is refused."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -9,8 +10,8 @@ from infra.sql.vocabulary import HIGHER_ORDER, INTERVALS
 from schemas.errors import QueryRefused
 
 _BINARY: Final = (
-    exp.Add, exp.And, exp.DPipe, exp.Div, exp.EQ, exp.GT, exp.GTE, exp.ILike, exp.Is, exp.LT, exp.LTE, exp.Like, exp.Mod,
-    exp.Mul, exp.NEQ, exp.Or, exp.Sub,
+    exp.Add, exp.And, exp.DPipe, exp.Div, exp.EQ, exp.GT, exp.GTE, exp.Is, exp.LT, exp.LTE, exp.Mod, exp.Mul, exp.NEQ,
+    exp.Or, exp.Sub,
 )  # fmt: skip
 _WITH_THIS: Final = (exp.Final, exp.From, exp.Having, exp.Neg, exp.Not, exp.Paren, exp.PreWhere, exp.Qualify, exp.Where)
 _LISTS: Final = (exp.Array, exp.Distinct, exp.Order, exp.Tuple, exp.With)
@@ -43,6 +44,7 @@ PARTS: Final[Mapping[type[exp.Expr], frozenset[str]]] = {
     exp.Interval: frozenset({"this", "unit"}),
     exp.Join: frozenset({"this", "on", "using", "side", "kind"}),
     exp.Lambda: frozenset({"this", "expressions"}),
+    **dict.fromkeys((exp.ILike, exp.Like), frozenset({"this", "expression", "negate"})),
     exp.Limit: frozenset({"expression", "expressions"}),
     exp.Literal: frozenset({"this", "is_string"}),
     exp.Null: frozenset(),
@@ -62,6 +64,7 @@ PARTS: Final[Mapping[type[exp.Expr], frozenset[str]]] = {
     exp.Window: frozenset({"this", "partition_by", "order", "spec", "over"}),
     exp.WindowSpec: frozenset({"kind", "start", "start_side", "end", "end_side"}),
 }  # fmt: skip
+_NUMBER: Final = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _FRAME: Final = frozenset({"ROWS", "RANGE", "UNBOUNDED", "CURRENT ROW", "PRECEDING", "FOLLOWING"})
 _JOINS: Final = frozenset({"", "INNER", "OUTER", "CROSS", "ASOF", "ANY", "ALL", "SEMI", "ANTI"})
 _SIDES: Final = frozenset({"", "LEFT", "RIGHT", "FULL"})
@@ -135,6 +138,11 @@ def _name(node: exp.Expr) -> None:
         )
 
 
+def _literal(node: exp.Expr) -> None:
+    if not node.args["is_string"] and _NUMBER.fullmatch(str(node.this)) is None:
+        raise QueryRefused(f"expected a number such as 1, 0.5 or 1e-3, found {str(node.this)[:80]}")
+
+
 def _limit(node: exp.Expr) -> None:
     if not all(isinstance(part, exp.Literal) for name, part in node.args.items() if name == "expression" and part):
         raise QueryRefused(f"LIMIT and OFFSET take a number, found {_shown(node)}")
@@ -143,7 +151,7 @@ def _limit(node: exp.Expr) -> None:
 _HIGHER_ORDER: Final = frozenset(name.lower() for name in HIGHER_ORDER)
 _FURTHER: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
     exp.Join: _join, exp.In: _in, exp.Var: _var, exp.WindowSpec: _frame, exp.Window: _over, exp.Identifier: _name,
-    exp.Limit: _limit, exp.Offset: _limit, exp.DataType: _type, **dict.fromkeys(CALLS, _call),
+    exp.Literal: _literal, exp.Limit: _limit, exp.Offset: _limit, exp.DataType: _type, **dict.fromkeys(CALLS, _call),
 }  # fmt: skip
 
 

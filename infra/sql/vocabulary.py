@@ -34,7 +34,7 @@ VALUES: Final = _words(
     toBool toDate toDateTime toDateTime64 toFloat32 toFloat64 toInt8 toInt16 toInt32 toInt64 toString toUInt8
     toUInt16 toUInt32 toUInt64 fromUnixTimestamp64Micro fromUnixTimestamp64Milli fromUnixTimestamp64Nano
     toUnixTimestamp toUnixTimestamp64Micro toUnixTimestamp64Milli toUnixTimestamp64Nano
-    addDays addHours addMinutes addSeconds dateDiff dateTrunc date_diff date_trunc now now64 subtractDays subtractHours
+    addDays addHours addMinutes addSeconds dateDiff dateTrunc date_diff now now64 subtractDays subtractHours
     subtractMinutes subtractSeconds toDayOfMonth toDayOfWeek toHour toIntervalDay toIntervalHour toIntervalMinute toIntervalSecond
     toIntervalMillisecond toMinute toMonth toSecond toStartOfDay toStartOfFifteenMinutes toStartOfFiveMinutes toStartOfHour
     toStartOfInterval toStartOfMinute toStartOfMonth toStartOfSecond toStartOfTenMinutes toStartOfWeek toStartOfYear

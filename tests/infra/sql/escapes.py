@@ -1,7 +1,7 @@
 """Statements that must never reach the engine, each with words of the reason for which it is refused.
 
-They come from ClickHouse's documentation of what reads files, machines, settings and system tables, from the ways in which lexers and
-parsers read one text differently, and from what costs more than its text shows.
+They come from ClickHouse's documentation of what reads files, machines, settings and system tables, from the ways in which
+lexers and parsers read one text differently, and from what costs more than its text shows.
 """
 
 from typing import Final
