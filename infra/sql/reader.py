@@ -1,5 +1,6 @@
 """The API's `SqlEngine` over ClickHouse's HTTP interface: read-only, within limits, and stopped when nobody waits any more."""
 
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from infra.clickhouse_http import HttpDatabase
 from infra.sql.files import cut_arrow, cut_csv
 from schemas.errors import DatabaseError, DatabaseUnavailable, SettingsError
 
+log: Final = logging.getLogger(__name__)
 GRACE_S: Final = 5.0
 """Beyond its time, until a query that nothing stopped is given up and killed."""
 MOST_RESULT_BYTES: Final = 32 << 20
@@ -99,8 +101,11 @@ class ClickHouseSql:
         return cut_arrow(self._answer(query, "ArrowStream", ARROW), query.limit, kind)
 
     def cancel(self, query_id: str) -> None:
-        """Ends what runs under this id; nothing where nothing does."""
-        self._database.command(f"KILL QUERY WHERE query_id = '{query_id}' ASYNC")
+        """Ends what runs under this id; where that is refused, its time limit does."""
+        try:
+            self._database.command(f"KILL QUERY WHERE query_id = '{query_id}' ASYNC")
+        except DatabaseError as error:
+            log.warning("query %s was not killed, and runs until its time is over: %s", query_id, error)
 
     def close(self) -> None:
         """Close every idle connection."""

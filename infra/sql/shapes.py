@@ -83,6 +83,11 @@ def refuse_foreign(node: exp.Expr) -> None:
         further(node)
 
 
+def _select(node: exp.Expr) -> None:
+    if not node.expressions:
+        raise QueryRefused("expected columns behind SELECT")
+
+
 def _join(node: exp.Expr) -> None:
     """A join says how; ClickHouse's ARRAY, PASTE and GLOBAL joins are none of ours."""
     kind, side = str(node.args.get("kind") or "").upper(), str(node.args.get("side") or "").upper()
@@ -150,8 +155,9 @@ def _limit(node: exp.Expr) -> None:
 
 _HIGHER_ORDER: Final = frozenset(name.lower() for name in HIGHER_ORDER)
 _FURTHER: Final[Mapping[type[exp.Expr], Callable[[exp.Expr], None]]] = {
-    exp.Join: _join, exp.In: _in, exp.Var: _var, exp.WindowSpec: _frame, exp.Window: _over, exp.Identifier: _name,
-    exp.Literal: _literal, exp.Limit: _limit, exp.Offset: _limit, exp.DataType: _type, **dict.fromkeys(CALLS, _call),
+    exp.Select: _select, exp.Join: _join, exp.In: _in, exp.Var: _var, exp.WindowSpec: _frame, exp.Window: _over,
+    exp.Identifier: _name, exp.Literal: _literal, exp.Limit: _limit, exp.Offset: _limit, exp.DataType: _type,
+    **dict.fromkeys(CALLS, _call),
 }  # fmt: skip
 
 

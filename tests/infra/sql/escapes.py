@@ -145,7 +145,7 @@ ESCAPES: Final = [
     ("SELECT 1 LIMIT (SELECT count() FROM trades)", "LIMIT and OFFSET take a number"),
     ("SELECT 1" + " + (1" * 200 + ")" * 200, "levels"),
     ("SELECT " + "(SELECT " * 60 + "1" + ")" * 60, "levels"),
-    ("SELECT " + "NOT " * 400 + "1", "levels"),
+    ("SELECT " + "NOT " * 400 + "1", "nested too deeply"),
     ("SELECT " + "- " * 4_000 + "1", "words and signs"),
     ("SELECT '" + "x" * 20_000 + "'", "bytes of SQL"),
     ("SELECT " + ", ".join("1" for _ in range(4_000)), "words and signs"),
