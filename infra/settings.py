@@ -169,7 +169,7 @@ class Sql(Section):
     embedded engine alone."""
     free: bool = False
     """Whether users may send SELECTs of their own; there are only the named queries otherwise."""
-    timeout: Duration = timedelta(seconds=5)
+    timeout: Duration = Field(timedelta(seconds=5), ge=timedelta(seconds=1))
     memory_mib: int = Field(256, ge=1)
     """Of one query."""
     read_rows: int = Field(100_000_000, ge=1)

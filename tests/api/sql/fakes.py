@@ -62,7 +62,7 @@ def only_one(text: str) -> str:
 class Asking(World):
     """An API over lists, with SQL."""
 
-    sql: SqlList = field(default_factory=SqlList)
+    sql: Any = field(default_factory=SqlList)
     check: Callable[[str], str] | None = None
 
     def app(self) -> FastAPI:

@@ -1,4 +1,4 @@
-"""An engine whose only user has what infra/sql/reader.sql grants: `-m tests.infra.sql.reader_process DATA reader.sql < statements`.
+"""An engine whose only user has what infra/sql/reader.sql grants: `reader_process.py DATA reader.sql < statements`.
 
 Statements come one a line; a line of JSON answers each: null, or ClickHouse's error. The engine's own access control is that
 of a server; what it lacks is a place for users made by SQL, so that grants and constraints come in its configuration.
