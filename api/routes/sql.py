@@ -34,7 +34,7 @@ def sql_routes(access: SqlAccess) -> APIRouter:
 
     @router.get(
         "/sql/queries", operation_id="listSqlQueries", summary="The named queries, and what else may be asked",
-        responses=answered(SqlQueries, "Every query with its parameters and an example"),
+        responses=answered(SqlQueries, "Every query with its parameters and an example"), openapi_extra={"x-scopes": [READ]},
     )  # fmt: skip
     async def queries() -> Response:
         return Response(listed, media_type=JSON)

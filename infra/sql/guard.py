@@ -152,13 +152,14 @@ class Guard:
 
 
 def _check_size(text: str) -> None:
-    if len(text.encode()) > MAX_BYTES:
-        raise QueryRefused(f"expected at most {MAX_BYTES} bytes of SQL, found {len(text.encode())}")
-    if "\0" in text:
-        raise QueryRefused("a statement holds no byte 0")
+    raw = text.encode(errors="replace")
+    if len(raw) > MAX_BYTES:
+        raise QueryRefused(f"expected at most {MAX_BYTES} bytes of SQL, found {len(raw)}")
+    if "\0" in text or raw.decode() != text:
+        raise QueryRefused("a statement is text without byte 0 and without halves of characters")
     depth = deepest = count = 0
     try:
-        for token in tokens(text.encode().decode("latin-1")):
+        for token in tokens(raw.decode("latin-1")):
             count += 1
             depth += _NESTING.get(token.text.lower(), 0)
             deepest = max(deepest, depth)

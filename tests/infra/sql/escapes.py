@@ -210,6 +210,7 @@ ESCAPES: Final = [
     ("SELECT 1 AS `\u0430`", "the name"),
     ("SELECT 1 AS " + "a" * 65, "the name"),
     ("SELECT 1\0", "byte 0"),
+    ("SELECT '\ud800'", "halves of characters"),
     ("SELECT 'unclosed", "cannot be read"),
     ("SELECT 1 /* unclosed", "cannot be read"),
     ("SELECT 0x41, 0b1, x'41'", "expected one SELECT"),
