@@ -93,7 +93,8 @@ def judged(lines: Sequence[str], sent: str) -> list[str]:
         name = rest.split(" (")[0].strip()
         if what == "Function":
             of_table = name.lower() in MEMBERSHIP and _second(lines[at:]).startswith("Identifier")
-            if of_table or not (name.lower() in ALLOWED or name in GUARD.views_at):
+            called = name.lower().removesuffix("distinct")  # count(DISTINCT x) is countDistinct(x)
+            if of_table or not (called in ALLOWED or name in GUARD.views_at):
                 wrong.append(line)
         elif what == "TableIdentifier":
             database, _, table = name.rpartition(".")
@@ -156,8 +157,8 @@ def test_what_comes_through_names_only_what_is_allowed(stored: Stored) -> None:
 
     collect()
     assert len(through) > len(QUESTIONS) + 30
-    for sent in sorted(through):
-        assert judged(names_of(stored, sent), sent) == [], sent
+    wrong = {sent: judged(names_of(stored, sent), sent) for sent in sorted(through)}
+    assert {sent: lines for sent, lines in wrong.items() if lines} == {}
 
 
 @pytest.mark.embedded
