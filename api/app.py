@@ -23,6 +23,7 @@ from api.routes.bars import bar_routes
 from api.routes.health import health_routes
 from api.routes.inference import inference_routes, on_model_error, on_refused
 from api.routes.market import market_routes
+from api.routes.sql import sql_routes
 from api.routes.stream import stream_routes
 from schemas.errors import ModelError
 
@@ -30,6 +31,7 @@ _log = logging.getLogger("tickwire.api")
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "market", "description": "The newest scores and features, and closed bars"},
     {"name": "alerts", "description": "Alert rules, their back-tests, and what they have said"},
+    {"name": "sql", "description": "Questions to the history: named queries, and SELECTs where they are allowed"},
     {"name": "operations", "description": "Health, readiness, metrics, version"},
 ]
 
@@ -67,6 +69,8 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     if ports.rules is not None and ports.alerts is not None:
         app.include_router(alert_routes(ports.rules, ports.alerts, ports.now_ns))
     app.include_router(asyncapi_routes(version))
+    if ports.sql is not None:
+        app.include_router(sql_routes(ports.sql))
     app.include_router(page_routes())
     app.add_middleware(RequestFrame, meter=ports.meter)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

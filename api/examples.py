@@ -40,3 +40,28 @@ READY: Final[dict[str, Any]] = {
     "warnings": [],
 }  # fmt: skip
 VERSION: Final = {"name": "tickwire", "version": "0.1.0", "epoch": "1c0f6d2a9be84f70"}
+SQL_REQUEST: Final[dict[str, Any]] = {
+    "query": "bars", "parameters": {"symbol": "SIMA", "kind": "1m", "start": "2026-11-22T14:30:00Z"}, "limit": 100,
+}  # fmt: skip
+SQL_RESULT: Final[dict[str, Any]] = {
+    "query_id": "tickwire-sql-0b1f6c9e-3c53-4a51-9a0e-2c4d6b6f7a10",
+    "columns": [{"name": "model_id", "type": "LowCardinality(String)"}, {"name": "hit_rate", "type": "Float64"}],
+    "rows": [["mlp-77ab", 0.5312]], "row_count": 1, "cut": False,
+    "statistics": {"elapsed_s": 0.0042, "rows_read": 19_590, "bytes_read": 470_160},
+}  # fmt: skip
+SQL_QUERIES: Final[dict[str, Any]] = {
+    "data": [
+        {
+            "name": "dead_letters", "description": "Records that could not be used for one reason",
+            "parameters": [
+                {
+                    "name": "reason", "type": "text", "description": "as dead_letters_by_reason lists them",
+                    "required": True, "default": None, "example": "undecodable",
+                }
+            ],
+            "example": {"reason": "undecodable"},
+        }
+    ],
+    "free": {"allowed": False, "tables": ["trades", "quotes"], "functions": ["avg", "count"]},
+    "max_rows": 10_000,
+}  # fmt: skip

@@ -1,6 +1,6 @@
 """OpenAPI 3.1 from the very types that are encoded: FastAPI describes the parameters, msgspec the answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from api import alert_answers, answers, examples
 from api.problems import KINDS, MEDIA_TYPE, ProblemDetails
+from api.sql.messages import SqlQueries, SqlRequest, SqlResult
 from schemas.rules import Rule, RuleTaken, StandingRule
 
 EXAMPLES: Final[Mapping[type[Struct], object]] = {
@@ -20,6 +21,9 @@ EXAMPLES: Final[Mapping[type[Struct], object]] = {
     answers.Alive: examples.ALIVE,
     answers.Ready: examples.READY,
     answers.Version: examples.VERSION,
+    SqlRequest: examples.SQL_REQUEST,
+    SqlResult: examples.SQL_RESULT,
+    SqlQueries: examples.SQL_QUERIES,
 }
 OF_ALERTS: Final = (
     alert_answers.Rules, alert_answers.SaidPage, alert_answers.Tried, alert_answers.BacktestRequest, Rule, RuleTaken,
@@ -32,19 +36,34 @@ DESCRIPTION: Final = """Scored market ticks. Latest values and closed bars are h
 Inference Protocol (KServe V2), which has a specification of its own."""
 
 
-def answered(answer: type[Struct], what: str, *problems: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: the answer, and the problems it may have (keys of `KINDS`)."""
-    reference = {"$ref": _REF.format(name=answer.__name__)}
-    found: dict[int | str, dict[str, Any]] = {
-        200: {"description": what, "content": {"application/json": {"schema": reference}}}
-    }
+def answered(
+    answer: type[Struct], what: str, *problems: str, files: Sequence[str] = ()
+) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: the answer, and the problems it may have (keys of `KINDS`).
+
+    `files`: media types in which the answer may be had beside JSON.
+    """
+    content = {"application/json": {"schema": {"$ref": _REF.format(name=answer.__name__)}}}
+    content |= {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in files}
+    found: dict[int | str, dict[str, Any]] = {200: {"description": what, "content": content}}
     for name in (*problems, "internal-error"):
         kind = KINDS[name]
+        told = f"{kind.title} (`/problems/{name}`). {kind.advice}"
         found[kind.status] = {
-            "description": f"{kind.title} (`/problems/{name}`). {kind.advice}",
+            "description": f"{found[kind.status]['description']} {told}" if kind.status in found else told,
             "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name=ProblemDetails.__name__)}}},
         }
     return found
+
+
+def asked_with(body: type[Struct]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads its body itself."""
+    schema = {"$ref": _REF.format(name=body.__name__)}
+    return {
+        "requestBody": {
+            "required": True, "content": {"application/json": {"schema": schema, "example": EXAMPLES[body]}},
+        }
+    }  # fmt: skip
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from api.sql.ports import SqlAccess
 from schemas.backtest import Backtest
 from schemas.rows import Alert, Bar, Latest, ScoreStatus
 from schemas.rules import Rule, RuleChange, RuleTaken, StandingRule
@@ -131,3 +132,5 @@ class Ports:
     rules: AlertRules | None = None
     alerts: AlertHistory | None = None
     """Without both there is nothing under `/v1/alerts`."""
+    sql: SqlAccess | None = None
+    """Without it there is no `/v1/sql`."""

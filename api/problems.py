@@ -53,13 +53,20 @@ KINDS: Final[Mapping[str, Kind]] = {
     "rule-refused": Kind(409, "Change of a rule refused", "The detail says why; nothing has changed."),
     "invalid-request": Kind(422, "Invalid request", "`errors` says which part is wrong and what was expected."),
     "forbidden-origin": Kind(403, "Origin not allowed", "Add the page's origin to the API's allowed origins."),
+    "unknown-query": Kind(404, "Unknown query", "GET /v1/sql/queries lists the queries with their parameters."),
+    "sql-not-allowed": Kind(403, "SQL of one's own is not run here", "Use a named query, or set TICKWIRE_SQL__FREE."),
+    "sql-refused": Kind(422, "SQL refused", "The detail says what in the statement is not allowed, and what is."),
+    "query-failed": Kind(422, "The database could not make sense of the query", "The detail is what it said."),
+    "query-too-large": Kind(422, "The query wants more than one may have", "Ask for a shorter stretch or fewer rows."),
+    "not-acceptable": Kind(406, "No answer of this media type", "The detail lists those that there are."),
+    "too-many-queries": Kind(503, "Too many queries", "Come back after the seconds in the header Retry-After."),
     "too-many-clients": Kind(503, "Too many clients", "Come back after the seconds in the header Retry-After."),
     "not-ready": Kind(503, "Not ready", "`errors` says what is missing; GET /healthz says whether we live."),
     "backend-unavailable": Kind(503, "A service behind us failed", "Repeat after the seconds in Retry-After."),
     "internal-error": Kind(500, "Internal error", "It is our fault; the request id finds it in our logs."),
     "http-error": Kind(400, "Request refused", "The detail says why."),
 }
-RETRY_AFTER_S: Final = {"too-many-clients": "5", "not-ready": "1", "backend-unavailable": "5"}
+RETRY_AFTER_S: Final = {"too-many-clients": "5", "too-many-queries": "2", "not-ready": "1", "backend-unavailable": "5"}
 
 
 class Problem(TickwireError):

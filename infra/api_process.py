@@ -24,6 +24,7 @@ from infra.on_demand import OnDemandModels
 from infra.redis import PREFIX, LatestStore
 from infra.replay_names import database_of, key_prefix, topic_of
 from infra.settings import Settings
+from infra.sql.access import sql_access
 from infra.status import RedisStatus
 from infra.telemetry import Telemetry
 from schemas.errors import BackendError, LogError, SettingsError
@@ -58,6 +59,7 @@ def run(settings: Settings) -> None:
         predictor=OnDemandModels(settings.data / "models", telemetry),
         rules=None if api.namespace else LiveRules(settings, database),
         alerts=StoredAlerts(database, served),
+        sql=sql_access(settings.sql, served),
     )
     app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)
     stop = threading.Event()

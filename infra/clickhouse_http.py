@@ -67,6 +67,10 @@ class HttpDatabase:
         sql = f"{sql.rstrip().rstrip(';')}\nFORMAT Native"
         return read_arrays(self._post(sql, {**READ, **_query_parameters(parameters)}, sql.encode()))
 
+    def answer(self, sql: str, parameters: Parameters, settings: Mapping[str, str]) -> bytes:
+        """The answer of a query as ClickHouse writes it; `settings` are of the interface or of ClickHouse."""
+        return self._post(sql, {**READ, **_query_parameters(parameters), **settings}, sql.encode())
+
     def insert(
         self, table: str, columns: Mapping[str, Column], *, token: str | None = None, query_id: str | None = None
     ) -> int:

@@ -37,9 +37,11 @@ def at(settings: Settings, addresses: Mapping[str, str]) -> Settings:
     if not settings.kafka.bootstrap:
         kafka = {"bootstrap": addresses["kafka"], "log_file": addresses["log_file"]}
         kafka["retention"] = settings.kafka.retention or EMBEDDED_RETENTION
-    given: dict[str, dict[str, Any]] = {"kafka": kafka, "clickhouse": {}, "redis": {}, "api": {}}
+    given: dict[str, dict[str, Any]] = {"kafka": kafka, "clickhouse": {}, "redis": {}, "api": {}, "sql": {}}
     if not settings.clickhouse.url.get_secret_value():
         given["clickhouse"]["url"] = addresses["clickhouse_url"]
+        if not settings.sql.url.get_secret_value():  # the embedded engine has one user, its grants and its sandbox
+            given["sql"]["url"] = addresses["clickhouse_url"]
     if not settings.redis.url.get_secret_value():
         given["redis"]["url"] = addresses["redis_url"]
     if "api_port" in addresses and not settings.api.namespace:  # a replay is served beside it
@@ -64,5 +66,6 @@ def environment(settings: Settings) -> dict[str, str]:
         ),
         "TICKWIRE_CLICKHOUSE__URL": settings.clickhouse.url.get_secret_value(),
         "TICKWIRE_REDIS__URL": settings.redis.url.get_secret_value(),
+        "TICKWIRE_SQL__URL": settings.sql.url.get_secret_value(),
         "TICKWIRE_API__PORT": str(settings.api.port),
     }

@@ -184,6 +184,24 @@ class Api(Section):
     """A replay that was made with --topics, to be served instead of live."""
 
 
+class Sql(Section):
+    """`/v1/sql`."""
+
+    url: SecretStr = SecretStr("")
+    """`http://user:password@host:8123/` of a server's read-only user (infra/sql/reader.sql); without it SQL is served of the
+    embedded engine alone."""
+    free: bool = False
+    """Whether users may send SELECTs of their own; there are only the named queries otherwise."""
+    timeout: Duration = Field(timedelta(seconds=5), ge=timedelta(seconds=1))
+    memory_mib: int = Field(256, ge=1)
+    """Of one query."""
+    read_rows: int = Field(100_000_000, ge=1)
+    """Rows that one query may read."""
+    read_mib: int = Field(8_192, ge=1)
+    max_rows: int = Field(10_000, ge=1, le=1_000_000)
+    """Of one answer."""
+
+
 class Source(Section):
     """What `tickwire up` listens to."""
 
@@ -220,6 +238,7 @@ class Settings(Section):
     drift: Drift = Drift()
     registry: Registry = Registry()
     api: Api = Api()
+    sql: Sql = Sql()
     source: Source = Source()
     logging: Logging = Logging()
 

@@ -13,6 +13,7 @@ TickwireError
 ├── WriterError         this process must not write its partitions (any more)
 │   └── WriterHeld      another process writes them
 ├── TelemetryError      a metric that nobody declared
+├── QueryRefused        SQL of a user that we do not run
 └── BackendError        a service we depend on failed; the worker stops
     ├── DatabaseError
     ├── DatabaseUnavailable
@@ -77,6 +78,10 @@ class WriterHeld(WriterError):
 
 class TelemetryError(TickwireError):
     """A metric, a label or a label value that nobody declared."""
+
+
+class QueryRefused(TickwireError):
+    """SQL of a user that we do not run; the message says what in it, and what may stand there."""
 
 
 class BackendError(TickwireError):

@@ -8,17 +8,19 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.openapi import EXAMPLES
-from tests.api.fakes import NOW_NS, bar, latest, world
+from tests.api.fakes import NOW_NS, LatestList, bar, latest
+from tests.api.sql.fakes import Asking
 
 
 @pytest.fixture(scope="module")
 def document() -> Any:
-    return TestClient(world().app()).get("/openapi.json").json()
+    return TestClient(Asking().app()).get("/openapi.json").json()
 
 
 def operations(document: Any) -> dict[str, Any]:
-    """Every operation by its path."""
-    return {path: methods["get"] for path, methods in document["paths"].items()}
+    """Every operation by its path, which has one."""
+    assert all(len(methods) == 1 for methods in document["paths"].values())
+    return {path: next(iter(methods.values())) for path, methods in document["paths"].items()}
 
 
 def test_every_path_is_there_and_is_described_for_people_and_generators(document: Any) -> None:
@@ -26,7 +28,7 @@ def test_every_path_is_there_and_is_described_for_people_and_generators(document
     found = operations(document)
     assert found.keys() == {
         "/v1/symbols", "/v1/predictions/{symbol}", "/v1/features/{symbol}", "/v1/bars/{symbol}", "/healthz", "/readyz",
-        "/metrics", "/version",
+        "/metrics", "/version", "/v1/sql", "/v1/sql/queries",
     }  # fmt: skip
     ids = [operation["operationId"] for operation in found.values()]
     assert len(set(ids)) == len(ids)
@@ -55,10 +57,10 @@ def test_every_example_is_an_answer(document: Any, answer: type[msgspec.Struct])
     raw = msgspec.json.encode(example)
     assert msgspec.json.decode(msgspec.json.encode(msgspec.json.decode(raw, type=answer))) == example
     shown = [
-        response["content"]["application/json"]["example"]
+        said["content"]["application/json"]["example"]
         for operation in operations(document).values()
-        for response in operation["responses"].values()
-        if response.get("content", {})
+        for said in (*operation["responses"].values(), operation.get("requestBody", {}))
+        if said.get("content", {})
         .get("application/json", {})
         .get("schema", {})
         .get("$ref", "")
@@ -68,7 +70,7 @@ def test_every_example_is_an_answer(document: Any, answer: type[msgspec.Struct])
 
 
 def test_every_answer_has_exactly_the_fields_that_are_described(document: Any) -> None:
-    small = world(latest("SIMA"))
+    small = Asking(latest=LatestList([latest("SIMA")]))
     small.history.rows = [bar(NOW_NS - 60_000_000_000)]
     with TestClient(small.app()) as client:
         for path, operation in operations(document).items():
@@ -76,7 +78,8 @@ def test_every_answer_has_exactly_the_fields_that_are_described(document: Any) -
             if schema is None:
                 continue
             described = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-            answer = client.get(path.replace("{symbol}", "SIMA"))
+            url = path.replace("{symbol}", "SIMA")
+            answer = client.post(url, json={"query": "hit_rate"}) if "requestBody" in operation else client.get(url)
             assert answer.status_code == 200
             assert answer.json().keys() == described["properties"].keys()
             assert set(described.get("required", [])) <= answer.json().keys()

@@ -1,0 +1,84 @@
+"""SQL over the history: named queries for everybody who may read, SELECTs of one's own where a setting allows them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from api.openapi import answered, asked_with
+from api.problems import Problem
+from api.sql.catalogue import QUERIES
+from api.sql.messages import FreeSql, SqlQueries, SqlRequest, SqlResult, described, result
+from api.sql.ports import FileKind, SqlAccess
+from api.sql.running import SqlRunner
+
+READ: Final = "sql:read"
+FREE: Final = "sql:free"
+SCOPES: Final[Mapping[str, Any]] = {"x-scopes": {"query": READ, "sql": FREE}}
+"""What a key must be good for, by which field of the body it uses."""
+FILES: Final[Mapping[str, FileKind]] = {
+    "text/csv": "csv",
+    "application/vnd.apache.arrow.stream": "arrow",
+    "application/vnd.apache.parquet": "parquet",
+}
+JSON: Final = "application/json"
+
+
+def sql_routes(access: SqlAccess) -> APIRouter:
+    """`/v1/sql` and `/v1/sql/queries`."""
+    router = APIRouter(prefix="/v1", tags=["sql"])
+    runner = SqlRunner(access)
+    listed = msgspec.json.encode(_queries(access))
+
+    @router.get(
+        "/sql/queries", operation_id="listSqlQueries", summary="The named queries, and what else may be asked",
+        responses=answered(SqlQueries, "Every query with its parameters and an example"), openapi_extra={"x-scopes": [READ]},
+    )  # fmt: skip
+    async def queries() -> Response:
+        return Response(listed, media_type=JSON)
+
+    @router.post(
+        "/sql", operation_id="runSql", summary="Ask the history: a named query, or a SELECT where that is allowed",
+        responses=answered(
+            SqlResult, "Rows as JSON; by Accept also CSV, an Arrow stream or Parquet",
+            "unknown-query", "invalid-request", "sql-refused", "sql-not-allowed", "query-failed", "query-too-large",
+            "not-acceptable", "too-many-queries", "backend-unavailable", files=list(FILES),
+        ),
+        openapi_extra={**asked_with(SqlRequest), **SCOPES},
+    )  # fmt: skip
+    async def run(request: Request) -> Response:
+        kind = _wanted(request.headers.get("accept", ""))
+        if kind == JSON:
+            query_id, table = await runner.table(request)
+            body, rows, cut = msgspec.json.encode(result(query_id, table)), len(table.rows), table.cut
+        else:
+            query_id, file = await runner.file(request, FILES[kind])
+            body, rows, cut = file.body, file.rows, file.cut
+        headers = {"x-query-id": query_id, "x-row-count": str(rows), "x-cut": str(cut).lower(), "vary": "accept"}
+        return Response(body, headers=headers, media_type=kind)
+
+    return router
+
+
+def _queries(access: SqlAccess) -> SqlQueries:
+    free = FreeSql(allowed=access.check is not None, tables=access.tables, functions=access.functions)
+    return SqlQueries(data=[described(query) for query in QUERIES.values()], free=free, max_rows=access.max_rows)
+
+
+def _wanted(accept: str) -> str:
+    """The first media type of `accept` that we have; its weights are not looked at."""
+    asked = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()] or ["*/*"]
+    for one in asked:
+        if one in ("*/*", "application/*", JSON):
+            return JSON
+        if one in FILES:
+            return one
+        if one == "text/*":
+            return "text/csv"
+    raise Problem("not-acceptable", f"expected {', '.join(_kinds())}, found {accept[:200]}")
+
+
+def _kinds() -> Sequence[str]:
+    return (JSON, *FILES)
