@@ -45,20 +45,12 @@ def why_refused(text: str, *, loopback: bool = False) -> str:
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
             return f"{text} has a zone"
-        embedded = _embedded(address)
-        if embedded is None:
+        if address.ipv4_mapped is None:
             return "" if loopback and address.is_loopback else _why_v6(address)
-        address = embedded
+        address = address.ipv4_mapped
     if address.is_loopback and loopback:
         return ""
     return _why_v4(address)
-
-
-def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that packets would really go to."""
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else None
 
 
 def _why_v4(address: IPv4Address) -> str:
@@ -67,6 +59,8 @@ def _why_v4(address: IPv4Address) -> str:
 
 
 def _why_v6(address: IPv6Address) -> str:
+    if address in _NAT64:
+        return _why_v4(IPv4Address(int(address) & 0xFFFF_FFFF))
     if address not in _V6_UNICAST:
         return f"{address} is outside {_V6_UNICAST}, so it is not public"
     network = next((network for network in _V6_REFUSED if address in network), None)
