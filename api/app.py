@@ -18,6 +18,7 @@ from api.ports import Ports
 from api.problems import HANDLERS
 from api.routes.bars import bar_routes
 from api.routes.health import health_routes
+from api.routes.hooks import hook_routes
 from api.routes.inference import inference_routes, on_model_error, on_refused
 from api.routes.market import market_routes
 from api.routes.stream import stream_routes
@@ -26,6 +27,7 @@ from schemas.errors import ModelError
 _log = logging.getLogger("tickwire.api")
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "market", "description": "The newest scores and features, and closed bars"},
+    {"name": "alerts", "description": "Where alerts are delivered to, and what became of each delivery"},
     {"name": "operations", "description": "Health, readiness, metrics, version"},
 ]
 
@@ -58,6 +60,8 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins))
     if ports.predictor is not None:
         app.include_router(inference_routes(ports.predictor, version))
+    if ports.hooks is not None:
+        app.include_router(hook_routes(ports.hooks))
     app.include_router(page_routes())
     app.add_middleware(RequestFrame, meter=ports.meter)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

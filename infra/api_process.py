@@ -18,6 +18,7 @@ from api.server import listen, serve
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.history import ClickHouseHistory
+from infra.hooks.desk import Desk
 from infra.kafka_log import follow
 from infra.on_demand import OnDemandModels
 from infra.redis import PREFIX, LatestStore
@@ -54,6 +55,7 @@ def run(settings: Settings) -> None:
         exposition=telemetry.exposition,
         now_ns=clock.now_ns,
         predictor=OnDemandModels(settings.data / "models", telemetry),
+        hooks=Desk(settings.data, settings.hooks, clock),
     )
     app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)
     stop = threading.Event()

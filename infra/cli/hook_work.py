@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,6 @@ from api.times import from_rfc3339, to_rfc3339
 from infra.clock import WallClock
 from infra.hooks.desk import Desk
 from infra.hooks.listen import Listener
-from infra.hooks.opened import HookStore, open_store
 from infra.settings import Settings
 from schemas.errors import SettingsError
 from schemas.hooks import Delivery, DeliveryDetails, NewEndpoint, Secret
@@ -29,15 +27,7 @@ class HookWork:
     """Works on the outbox of the data directory; the delivery process need not run."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._clock, self._console = settings, WallClock(), Console()
-
-    @cached_property
-    def _store(self) -> HookStore:
-        return open_store(self._settings.data)
-
-    @cached_property
-    def _desk(self) -> Desk:
-        return Desk(self._store, self._settings.hooks, self._clock)
+        self._desk, self._console = Desk(settings.data, settings.hooks, WallClock()), Console()
 
     def add(self, wanted: dict[str, Any], *, as_json: bool) -> None:
         try:
@@ -139,14 +129,10 @@ class HookWork:
             raise SettingsError(
                 "tickwire hooks listen: expected --endpoint ID of an endpoint here, or --secret-file FILE"
             )
-        keys = [secret_file.read_text().strip()] if secret_file else list(self._keys(endpoint))
+        keys = [secret_file.read_text().strip()] if secret_file else list(self._desk.keys(endpoint))
         listener = Listener(keys, lambda received: self._say(received, received["line"], as_json), port=port)
         print(f"listening on {listener.url}; Ctrl-C ends", file=sys.stderr)
         listener.serve()
-
-    def _keys(self, endpoint: str) -> Sequence[str]:
-        self._desk.endpoint(endpoint)
-        return self._store.endpoints.keys(endpoint, self._clock.now_ns())
 
     def _show_page(self, page: Sequence[Delivery]) -> None:
         grid = Grid(

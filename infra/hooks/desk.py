@@ -3,31 +3,30 @@
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from functools import cached_property
+from pathlib import Path
 
 from infra.hooks.messages import ping
-from infra.hooks.opened import HookStore, allowed
+from infra.hooks.opened import HookStore, allowed, open_store
 from infra.hooks.targets import parse
 from infra.settings import Hooks
 from schemas.errors import TargetRefused
 from schemas.hooks import Delivery, DeliveryDetails, Endpoint, NewEndpoint, Secret
 from streams.ports import Clock
 
-OVERLAP: Final = timedelta(days=1)
-"""How long the secret before goes on signing."""
-
 
 class Desk:
     """`api.ports.AlertHooks`. What it does not deliver itself, the delivery process finds in the outbox."""
 
-    def __init__(self, store: HookStore, hooks: Hooks, clock: Clock) -> None:
-        self._store, self._hooks, self._clock = store, hooks, clock
+    def __init__(self, data: Path, hooks: Hooks, clock: Clock) -> None:
+        self._data, self._hooks, self._clock = data, hooks, clock
+
+    @cached_property
+    def _store(self) -> HookStore:
+        return open_store(self._data)
 
     def endpoints(self) -> Sequence[Endpoint]:
         return self._store.endpoints.all()
-
-    def endpoint(self, endpoint: str) -> Endpoint:
-        return self._store.endpoints.get(endpoint)
 
     def add(self, wanted: NewEndpoint) -> tuple[Endpoint, Secret]:
         check_target(wanted, self._hooks)
@@ -36,11 +35,16 @@ class Desk:
     def remove(self, endpoint: str) -> None:
         self._store.endpoints.remove(endpoint)
 
-    def rotate(self, endpoint: str, overlap: timedelta = OVERLAP) -> Secret:
+    def rotate(self, endpoint: str, overlap: timedelta) -> Secret:
         return self._store.endpoints.rotate(endpoint, overlap, self._clock.now_ns())
 
     def enable(self, endpoint: str) -> None:
         self._store.endpoints.enable(endpoint)
+
+    def keys(self, endpoint: str) -> Sequence[str]:
+        """The secrets that sign now; for a receiver on this machine."""
+        self._store.endpoints.get(endpoint)
+        return self._store.endpoints.keys(endpoint, self._clock.now_ns())
 
     def ping(self, endpoint: str) -> int:
         now = self._clock.now_ns()

@@ -51,8 +51,33 @@ def allowed(hooks: Hooks) -> Allowed:
 def channels(hooks: Hooks) -> Mapping[str, Channel]:
     """By name, those that are set up; the ones over HTTP always are."""
     poster = Poster(allowed(hooks), SystemResolver(), _trusted(hooks), total_s=hooks.timeout.total_seconds())
-    found: dict[str, Channel] = {"webhook": WebhookChannel(poster), "slack": SlackChannel(poster)}
-    return found
+    return {"webhook": WebhookChannel(poster), "slack": SlackChannel(poster), **_mail(hooks), **_amazon(hooks)}
+
+
+def _mail(hooks: Hooks) -> Mapping[str, Channel]:
+    url = hooks.smtp_url.get_secret_value()
+    if not (url and hooks.mail_from):
+        return {}
+    try:
+        from infra.hooks.mail import MailChannel, MailServer  # noqa: PLC0415
+    except ImportError as error:
+        raise _extra("TICKWIRE_HOOKS__SMTP_URL", "mail") from error
+    return {"mail": MailChannel(MailServer.of(url), hooks.mail_from, _trusted(hooks), hooks.timeout.total_seconds())}
+
+
+def _amazon(hooks: Hooks) -> Mapping[str, Channel]:
+    if not hooks.aws_region:
+        return {}
+    try:
+        from infra.hooks.aws import Amazon, SesChannel, SnsChannel  # noqa: PLC0415
+    except ImportError as error:
+        raise _extra("TICKWIRE_HOOKS__AWS_REGION", "aws") from error
+    amazon = Amazon(hooks.aws_region, hooks.aws_endpoint)
+    return {"sns": SnsChannel(amazon), **({"ses": SesChannel(amazon, hooks.mail_from)} if hooks.mail_from else {})}
+
+
+def _extra(variable: str, name: str) -> SettingsError:
+    return SettingsError(f"{variable} is set, but what it needs is not installed: pip install 'tickwire[{name}]'")
 
 
 def _trusted(hooks: Hooks) -> ssl.SSLContext:
