@@ -87,7 +87,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_hooks_alert_to_sent_seconds": _histogram("From an alert on its topic to the receiver's answer, first attempts"),
     "tickwire_hooks_waiting": _gauge("Deliveries that wait for an attempt"),
     "tickwire_hooks_oldest_seconds": _gauge("Age of the oldest delivery that waits"),
-    "tickwire_hooks_breaker_open": _gauge("1 while an endpoint that fails is left alone or tried out", endpoint=ANY),
+    "tickwire_hooks_endpoint_up": _gauge("0 while an endpoint that fails is left alone or tried out", endpoint=ANY),
     "tickwire_score_events_total": _counter("Events by what became of them; they add up", outcome=OUTCOMES),
     "tickwire_score_dead_letters_total": _counter("Records that could not be used, by reason", reason=ANY),
     "tickwire_score_predictions_total": _counter("Predictions published"),

@@ -166,5 +166,5 @@ class DeliveryWorker:
             self._meter.gauge("tickwire_hooks_waiting", count)
             self._meter.gauge("tickwire_hooks_oldest_seconds", 0.0 if oldest is None else (now - oldest) / NS)
             for name, lane in self._lanes.items():
-                self._meter.gauge("tickwire_hooks_breaker_open", float(lane.breaker.is_open), endpoint=name)
+                self._meter.gauge("tickwire_hooks_endpoint_up", float(not lane.breaker.is_open), endpoint=name)
             await asyncio.sleep(TELL_EVERY_S)

@@ -36,9 +36,7 @@ async def steps(endpoint: str) -> dict[str, object]:
     identities = boto3.client("sesv2", region_name=REGION, endpoint_url=endpoint)
     identities.list_email_identities()  # moto takes its time with the first question
     unknown = await ses.send(mail)
-    identities.create_email_identity(
-        EmailIdentity="tickwire@example.org"
-    )
+    identities.create_email_identity(EmailIdentity="tickwire@example.org")
     admin = boto3.client("sns", region_name=REGION, endpoint_url=endpoint)
     topic = admin.create_topic(Name="alerts")["TopicArn"]
     fifo = admin.create_topic(Name="alerts.fifo", Attributes={"FifoTopic": "true"})["TopicArn"]

@@ -84,7 +84,7 @@ def test_with_a_password_there_is_tls_first_and_the_servers_name_is_checked() ->
         wrong = sent(f"smtp://desk:wrong@localhost:{port}", trusting)
         assert (wrong.outcome, wrong.status) == ("failed", 535)
         assert "CERTIFICATE_VERIFY_FAILED" in sent(f"smtp://desk:s3cret@localhost:{port}").detail
-    assert given == [(b"desk", b"s3cret"), (b"desk", b"wrong")]
+    assert (given[0], set(given[1:])) == ((b"desk", b"s3cret"), {(b"desk", b"wrong")})
     assert len(box.mails) == 1
 
 
