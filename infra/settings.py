@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from infra.hooks.retries import SCHEDULE_S
 from schemas.errors import SettingsError
 
 PREFIX: Final = "TICKWIRE_"
@@ -173,9 +174,7 @@ class Hooks(Section):
     """Certificates to trust instead of the system's."""
     timeout: Duration = timedelta(seconds=15)
     """Of one attempt."""
-    retries: tuple[Duration, ...] = tuple(
-        timedelta(seconds=s) for s in (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
-    )
+    retries: tuple[Duration, ...] = tuple(timedelta(seconds=pause) for pause in SCHEDULE_S)
     """Pauses after the first attempt, the second and so on; then it is a dead letter."""
     disable_after: Duration = timedelta(days=5)
     """Of failures without a success."""

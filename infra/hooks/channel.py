@@ -1,7 +1,7 @@
 """What every way out has in common: a message, an answer, and one call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from schemas.hooks import Outcome
@@ -27,7 +27,7 @@ class Letter:
 
     target: str
     message: Message
-    keys: Sequence[str]
+    keys: Sequence[str] = field(repr=False)
     at: int
 
 

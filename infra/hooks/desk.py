@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from infra.hooks.messages import ping
 from infra.hooks.opened import HookStore, allowed, open_store
@@ -26,11 +29,12 @@ class Desk:
         return open_store(self._data)
 
     def endpoints(self) -> Sequence[Endpoint]:
-        return self._store.endpoints.all()
+        return [shown(endpoint) for endpoint in self._store.endpoints.all()]
 
     def add(self, wanted: NewEndpoint) -> tuple[Endpoint, Secret]:
         check_target(wanted, self._hooks)
-        return self._store.endpoints.add(wanted, self._clock.now_ns())
+        endpoint, secret = self._store.endpoints.add(wanted, self._clock.now_ns())
+        return shown(endpoint), secret
 
     def remove(self, endpoint: str) -> None:
         self._store.endpoints.remove(endpoint)
@@ -61,6 +65,15 @@ class Desk:
 
     def replay_all(self, endpoint: str, since: int, *, every: bool) -> int:
         return self._store.log.replay_all(endpoint, self._clock.now_ns(), since=since, every=every)
+
+
+def shown(endpoint: Endpoint) -> Endpoint:
+    """The endpoint as it may be looked at: what a URL keeps secret is left out (a Slack URL's path, any query)."""
+    if endpoint.channel not in ("webhook", "slack"):
+        return endpoint
+    parts = urlsplit(endpoint.target)
+    path = f"/…{parts.path[-4:]}" if endpoint.channel == "slack" else parts.path
+    return replace(endpoint, target=f"{parts.scheme}://{parts.netloc}{path}{'?…' if parts.query else ''}")
 
 
 def check_target(wanted: NewEndpoint, hooks: Hooks) -> None:

@@ -20,7 +20,6 @@ from infra.hooks.targets import Allowed, Resolver, Target, checked_address, pars
 from schemas.errors import TargetRefused
 
 CONNECT_S: Final = 5.0
-TOTAL_S: Final = 15.0
 MAX_ANSWER: Final = 65_536
 MAX_RETRY_AFTER_S: Final = 86_400.0
 USER_AGENT: Final = "tickwire"
@@ -33,8 +32,8 @@ class Poster:
     allowed: Allowed
     resolver: Resolver
     tls: ssl.SSLContext
+    total_s: float
     connect_s: float = CONNECT_S
-    total_s: float = TOTAL_S
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer, or why there is none; whatever the receiver does, within `total_s` and 64 KiB."""

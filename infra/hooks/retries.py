@@ -13,11 +13,11 @@ JITTER: Final = 0.2
 
 
 def due_after(
-    tries: int, failed_ns: int, message: str, schedule_s: Sequence[float] = SCHEDULE_S, retry_after_s: float = 0.0
+    tries: int, failed_ns: int, message: str, schedule_s: Sequence[float], retry_after_s: float = 0.0
 ) -> int | None:
     """When the attempt after number `tries` is due, ns; None where that was the last. The jitter is a hash of the message.
 
-    >>> due_after(1, 0, "a") / NS >= 5 and due_after(10, 0, "a") is None
+    >>> due_after(1, 0, "a", SCHEDULE_S) / NS >= 5 and due_after(10, 0, "a", SCHEDULE_S) is None
     True
     """
     if tries > len(schedule_s):

@@ -4,7 +4,9 @@ import asyncio
 import re
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ _NAME: Final = re.compile(
 _NUMBER: Final = re.compile(r"0x[0-9a-f]*|[0-9]+")
 _DOTTED: Final = re.compile(r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}", re.ASCII)
 _V6: Final = re.compile(r"[0-9a-f:.]+")
+THREADS: Final = 64
 DEFAULT_PORT: Final = {"https": 443, "http": 80}
 
 
@@ -27,7 +30,7 @@ DEFAULT_PORT: Final = {"https": 443, "http": 80}
 class Allowed:
     """What the settings allow. `loopback` allows 127/8 and ::1, there http and every port, and nothing else."""
 
-    ports: frozenset[int] = frozenset({443, 8443})
+    ports: frozenset[int]
     http: bool = False
     loopback: bool = False
 
@@ -57,10 +60,14 @@ class Resolver(Protocol):
 
 
 class SystemResolver:
-    """`Resolver` as every other program of this machine has it."""
+    """`Resolver` as every other program of this machine has it, in threads of its own: names that hang hold up no others."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="names")
 
     async def addresses(self, host: str, port: int) -> Sequence[str]:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
         return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

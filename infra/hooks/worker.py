@@ -14,7 +14,7 @@ from infra.failpoints import hit
 from infra.hooks.channel import Answer, Channel, Letter, failed
 from infra.hooks.endpoints import Endpoints
 from infra.hooks.outbox import Due, Outbox
-from infra.hooks.retries import NS, SCHEDULE_S, Breaker, due_after
+from infra.hooks.retries import NS, Breaker, due_after
 from infra.hooks.writes import Writes
 from schemas.hooks import Endpoint
 from streams.ports import Clock, Meter
@@ -29,8 +29,9 @@ PRUNE_EVERY_S: Final = 3_600.0
 class Policy:
     """When to try again, and when to give an endpoint up."""
 
-    schedule_s: Sequence[float] = SCHEDULE_S
-    disable_after: timedelta = timedelta(days=5)
+    schedule_s: Sequence[float]
+    """Pauses after the first attempt, the second and so on."""
+    disable_after: timedelta
     """Of failures without one success."""
 
 
@@ -47,10 +48,10 @@ class DeliveryWorker:
 
     def __init__(
         self, outbox: Outbox, endpoints: Endpoints, writes: Writes, channels: Mapping[str, Channel], clock: Clock,
-        meter: Meter, policy: Policy | None = None,
+        meter: Meter, policy: Policy,
     ) -> None:  # fmt: skip
         self._outbox, self._endpoints, self._writes, self._channels = outbox, endpoints, writes, channels
-        self._clock, self._meter, self._policy = clock, meter, policy or Policy()
+        self._clock, self._meter, self._policy = clock, meter, policy
         self._lanes: dict[str, Lane] = {}
         self._wake = asyncio.Event()
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def delivering(data: Path) -> Iterator[None]:
         store = open_store(data)
         writes = Writes(store.database)
         worker = DeliveryWorker(
-            store.outbox, store.endpoints, writes, channels(DEV), CLOCK, Telemetry(), Policy(schedule_s=())
+            store.outbox, store.endpoints, writes, channels(DEV), CLOCK, Telemetry(), Policy((), timedelta(days=5))
         )
         running = asyncio.create_task(worker.run())
         while not over.is_set():
@@ -80,13 +81,15 @@ def delivering(data: Path) -> Iterator[None]:
 
 
 @contextmanager
-def listening(*keys: str) -> Iterator[tuple[Listener, list[dict[str, Any]]]]:
+def listening() -> Iterator[tuple[str, list[str], list[dict[str, Any]]]]:
+    """Its address, the secrets that it knows, and what it told."""
     told: list[dict[str, Any]] = []
-    listener = Listener(list(keys), told.append)
+    keys: list[str] = []
+    listener = Listener(keys, told.append)
     thread = threading.Thread(target=listener.serve)
     thread.start()
     try:
-        yield listener, told
+        yield listener.url, keys, told
     finally:
         listener.close()
         thread.join()
@@ -109,6 +112,15 @@ def test_endpoints_are_added_listed_rotated_and_removed_and_the_secret_is_shown_
     assert "no endpoint has the id" in refused("remove", endpoint)
 
 
+def test_what_a_url_keeps_secret_is_not_shown(data: Path) -> None:
+    hooks("add", "https://hooks.slack.com/services/T0/B0/s3cret", "--channel", "slack")
+    hooks("add", "https://example.com/in?token=s3cret")
+    assert [each["target"] for each in hooks("list")] == ["https://hooks.slack.com/…cret", "https://example.com/in?…"]
+    store = open_store(data)
+    assert [each.target[-6:] for each in store.endpoints.all()] == ["s3cret", "s3cret"]
+    store.database.close()
+
+
 def test_what_makes_no_sense_is_refused_with_what_was_expected(data: Path) -> None:
     assert "expected https://" in refused("add", "ftp://example.com/")
     assert "no user or password" in refused("add", "https://a:b@example.com/")
@@ -121,15 +133,15 @@ def test_what_makes_no_sense_is_refused_with_what_was_expected(data: Path) -> No
 
 
 def test_a_ping_goes_through_the_outbox_and_says_how_it_went(data: Path) -> None:
-    with listening() as (listener, told):
-        added = hooks("add", listener.url)
+    with listening() as (url, keys, told):
+        added = hooks("add", url)
         endpoint = added["endpoint"]["id"]
         assert hooks("ping", endpoint, "--wait", "0", code=1)["attempts"] == []
-        listener._keys = [added["secret"]]
+        keys.append(added["secret"])
         with delivering(data):
             answer = hooks("ping", endpoint, "--wait", "20")
             assert (answer["delivery"]["state"], answer["attempts"][0]["status"]) == ("sent", 204)
-            listener._keys = ["whsec_" + "A" * 44]
+            keys[:] = ["whsec_" + "A" * 44]
             wrong = hooks("ping", endpoint, "--wait", "20", code=1)
             assert wrong["attempts"][0]["status"] == 401
     assert {each["type"] for each in told} == {"ping"}
@@ -139,8 +151,8 @@ def test_dead_letters_are_replayed_and_the_listener_prints_each_id_once(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with listening() as (listener, told):
-        added = hooks("add", listener.url)
+    with listening() as (url, keys, told):
+        added = hooks("add", url)
         endpoint, secret = added["endpoint"]["id"], added["secret"]
         store = open_store(data)
         now = CLOCK.now_ns()
@@ -150,7 +162,7 @@ def test_dead_letters_are_replayed_and_the_listener_prints_each_id_once(
             until_dead = time.monotonic() + 20
             while len(hooks("deliveries", "--state", "dead")) < 3:
                 assert time.monotonic() < until_dead
-            listener._keys = [secret]
+            keys.append(secret)
             assert hooks("replay", "--endpoint", endpoint) == {"replayed": 3}
             while len(hooks("deliveries", "--state", "sent")) < 3:
                 assert time.monotonic() < until_dead + 20

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -20,7 +21,9 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 def poster(
     resolver: Answers = HOME, tls: ssl.SSLContext | None = None, total_s: float = 5.0, allowed: Allowed | None = None
 ) -> Poster:
-    return Poster(allowed or Allowed(loopback=True), resolver, tls or ssl.create_default_context(), total_s=total_s)
+    return Poster(
+        allowed or Allowed(frozenset(), loopback=True), resolver, tls or ssl.create_default_context(), total_s=total_s
+    )
 
 
 def posted(reply: bytes | Reply, total_s: float = 5.0) -> tuple[Answer, Receiver]:
@@ -148,6 +151,17 @@ def test_headers_without_end_are_a_failure() -> None:
 @pytest.mark.parametrize("reply", [b"", b"junk\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"])
 def test_an_answer_that_is_none_is_a_failure(reply: bytes) -> None:
     assert posted(reply)[0].outcome == "failed"
+
+
+def test_a_name_that_takes_its_time_is_left_when_the_time_is_over() -> None:
+    class Hanging(Answers):
+        async def addresses(self, host: str, port: int) -> Sequence[str]:
+            await asyncio.sleep(60)
+            return ()
+
+    assert asyncio.run(poster(Hanging(), total_s=0.2).post("http://a.test/", {}, b"{}")) == Answer(
+        "failed", 0, "no answer within 0.2 s"
+    )
 
 
 def test_nobody_listening_is_a_failure() -> None:

@@ -8,7 +8,7 @@ from infra.hooks.retries import JITTER, NS, SCHEDULE_S, Breaker, due_after
 
 
 def test_the_schedule_is_that_of_the_specification() -> None:
-    pauses = [due_after(tries, 0, "m") for tries in range(1, 11)]
+    pauses = [due_after(tries, 0, "m", SCHEDULE_S) for tries in range(1, 11)]
     expected = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
     for pause, seconds in zip(pauses[:9], expected, strict=True):
         assert pause is not None
@@ -28,7 +28,7 @@ def test_retry_after_is_a_lower_bound_and_the_jitter_is_the_same_in_every_proces
 
 
 def test_what_failed_together_does_not_come_back_together() -> None:
-    dues = sorted(due_after(2, 0, f"m{number}") or 0 for number in range(200))
+    dues = sorted(due_after(2, 0, f"m{number}", SCHEDULE_S) or 0 for number in range(200))
     assert (dues[-1] - dues[0]) / NS > 0.9 * JITTER * 300
 
 

@@ -8,8 +8,9 @@ from infra.hooks.targets import Allowed, SystemResolver, Target, checked_address
 from schemas.errors import TargetRefused
 from tests.infra.hooks.receivers import Answers
 
-STRICT = Allowed()
-DEV = Allowed(loopback=True)
+PORTS = frozenset({443, 8443})
+STRICT = Allowed(PORTS)
+DEV = Allowed(PORTS, loopback=True)
 
 
 def checked(url: str, resolver: Answers | SystemResolver, allowed: Allowed = STRICT) -> str:

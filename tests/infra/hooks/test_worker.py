@@ -80,11 +80,14 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    data: Path, receivers: Receivers, schedule_s: Sequence[float] = (0.01, 0.02), **policy: timedelta
+    data: Path,
+    receivers: Receivers,
+    schedule_s: Sequence[float] = (0.01, 0.02),
+    disable_after: timedelta = timedelta(days=5),
 ) -> AsyncIterator[Bench]:
     store, telemetry = open_store(data), Telemetry()
     writes = Writes(store.database)
-    told = Policy(schedule_s, **policy)
+    told = Policy(schedule_s, disable_after)
     worker = DeliveryWorker(store.outbox, store.endpoints, writes, {"webhook": receivers}, CLOCK, telemetry, told)
     running = asyncio.create_task(worker.run())
     try:
@@ -255,7 +258,9 @@ def test_a_channel_that_is_not_set_up_is_a_failed_attempt_that_says_so(tmp_path:
 def test_an_outbox_that_breaks_ends_the_worker(tmp_path: Path) -> None:
     async def run() -> None:
         store = open_store(tmp_path)
-        worker = DeliveryWorker(store.outbox, store.endpoints, Writes(store.database), {}, CLOCK, Telemetry())
+        worker = DeliveryWorker(
+            store.outbox, store.endpoints, Writes(store.database), {}, CLOCK, Telemetry(), Policy((), timedelta(days=5))
+        )
         store.database.changed("DROP TABLE attempts")
         store.database.changed("DROP TABLE deliveries")
         async with asyncio.timeout(10):
