@@ -52,10 +52,11 @@ class Poster:
 
     async def _exchange(self, target: Target, address: str, headers: Mapping[str, str], body: bytes) -> Answer:
         url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-        sent: dict[bytes | str, bytes | str] = {
+        ours = {
             "host": target.authority, "user-agent": USER_AGENT, "content-type": "application/json", "connection": "close",
-            "content-length": str(len(body)), **headers,
+            "content-length": str(len(body)),
         }  # fmt: skip
+        sent: list[tuple[bytes | str, bytes | str]] = [*ours.items(), *headers.items()]
         pool = httpcore2.AsyncConnectionPool(
             ssl_context=self.tls, max_keepalive_connections=0, network_backend=_Pinned(address)
         )

@@ -21,6 +21,8 @@ from streams.ports import Clock, Meter
 
 LOOK_EVERY_S: Final = 0.25
 """How soon a retry that is due, or what another process wrote, is noticed; new alerts wake us at once."""
+DRAIN_S: Final = 2.0
+"""What is under way when we are told to stop may take so much longer."""
 TELL_EVERY_S: Final = 5.0
 PRUNE_EVERY_S: Final = 3_600.0
 
@@ -60,20 +62,31 @@ class DeliveryWorker:
         self._wake.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled; attempts under way are then abandoned, and made again by the next process.
+        """Deliver until cancelled; attempts that do not end soon are then abandoned, and made again by the next process.
 
         Raises what broke the outbox.
         """
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep())
-                while True:
-                    self._wake.clear()
-                    await self._look(tasks)
+                try:
+                    await self._start_what_is_due(tasks)
+                finally:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                        await asyncio.wait_for(self._idle(), DRAIN_S)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
+
+    async def _idle(self) -> None:
+        while any(lane.busy for lane in self._lanes.values()):
+            await asyncio.sleep(0.01)
+
+    async def _start_what_is_due(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            self._wake.clear()
+            await self._look(tasks)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         endpoints = await self._writes.read(self._endpoints.all)

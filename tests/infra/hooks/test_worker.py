@@ -159,17 +159,16 @@ def test_a_failure_is_tried_again_by_the_schedule_and_others_pass_it(tmp_path: P
 
 
 def test_when_the_schedule_is_over_it_is_a_dead_letter_with_all_attempts(tmp_path: Path) -> None:
-    async def run() -> tuple[list[str], bytes]:
+    async def run() -> tuple[list[str], Telemetry]:
         async with bench(tmp_path, Receivers(answers={"a": lambda number: failed(f"no {number}", 500)})) as at_work:
             at_work.add("a")
             await at_work.put(0)
             (delivery,) = await at_work.settled()
             assert (delivery.state, delivery.tries) == ("dead", 3)
-            return [
-                each.detail for each in at_work.store.log.details(delivery.id).attempts
-            ], at_work.telemetry.exposition()
+            return [each.detail for each in at_work.store.log.details(delivery.id).attempts], at_work.telemetry
 
-    details, metrics = asyncio.run(run())
+    details, telemetry = asyncio.run(run())
+    metrics = telemetry.exposition()
     assert details == ["no 1", "no 2", "no 3"]
     assert b'tickwire_hooks_dead_total{channel="webhook"} 1.0' in metrics
     assert b'tickwire_hooks_attempts_total{channel="webhook",outcome="failed"} 3.0' in metrics
@@ -216,15 +215,15 @@ def test_an_endpoint_that_fails_for_too_long_is_disabled(tmp_path: Path) -> None
 
 
 def test_an_endpoint_that_fails_again_and_again_is_left_alone_and_nothing_is_used_up(tmp_path: Path) -> None:
-    async def run() -> tuple[Receivers, Sequence[Delivery], bytes]:
+    async def run() -> tuple[Receivers, Sequence[Delivery]]:
         async with bench(tmp_path, Receivers(answers={"a": lambda _: failed("down")}), schedule_s=(60,) * 9) as at_work:
             at_work.add("a")
             await at_work.put(*range(20))
             await at_work.until(lambda found: sum(each.tries for each in found) >= 5)
             await asyncio.sleep(0.6)  # two looks of the worker
-            return at_work.receivers, await at_work.until(bool), at_work.telemetry.exposition()
+            return at_work.receivers, await at_work.until(bool)
 
-    receivers, deliveries, _ = asyncio.run(run())
+    receivers, deliveries = asyncio.run(run())
     assert len(receivers.got["a"]) == 5
     assert [each.tries for each in deliveries] == [0] * 15 + [1] * 5
 
@@ -253,6 +252,20 @@ def test_a_channel_that_is_not_set_up_is_a_failed_attempt_that_says_so(tmp_path:
             return at_work.store.log.details(delivery.id).attempts[0].detail
 
     assert "the channel mail is not set up here" in asyncio.run(run())
+
+
+def test_what_is_under_way_at_the_end_is_finished_and_recorded(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with bench(tmp_path, Receivers(slow_s={"a": 0.3, "hangs": 3_600})) as at_work:
+            at_work.add("a")
+            at_work.add("hangs")
+            await at_work.put(0)
+            await at_work.until(lambda _: len(at_work.receivers.got) == 2)
+
+    asyncio.run(run())
+    store = open_store(tmp_path)
+    assert sorted(each.state for each in store.log.page()) == ["pending", "sent"]
+    store.database.close()
 
 
 def test_an_outbox_that_breaks_ends_the_worker(tmp_path: Path) -> None:
