@@ -1,7 +1,6 @@
 """The delivery process on an embedded broker: every alert arrives, by id exactly once, through kills at any moment."""
 
 import random
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +14,13 @@ from tests.infra.hooks.delivery import Inbox, add_endpoint, make_topics, program
 from tests.services.processes import until
 from tests.streams.agents.broker import Broker, embedded_broker
 
-pytestmark = [pytest.mark.embedded, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.embedded, pytest.mark.timeout(580)]
 PLACES = (
-    "alerts.before_put:kill@7", "alerts.after_put:kill@40", "hooks.before_send:kill@9", "hooks.after_send:kill@6",
+    "alerts.before_put:kill@7", "alerts.after_put:kill@20", "hooks.before_send:kill@9", "hooks.after_send:kill@6",
     "hooks.after_record:kill@5",
 )  # fmt: skip
 RANDOM_KILLS = 3
+BURST = 30
 
 
 @pytest.fixture
@@ -30,51 +30,51 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield running
 
 
+class Talk:
+    """Alerts on their topic, a burst at a time, and the ids that they must arrive under."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker, self.ids = broker, set[str]()
+
+    def burst(self) -> None:
+        some = [alert(len(self.ids) + number) for number in range(BURST)]
+        say(self.broker, some)
+        self.ids |= {message_id(each) for each in some}
+
+
 def test_every_alert_arrives_by_id_exactly_once_through_kills_at_any_moment(broker: Broker, tmp_path: Path) -> None:
-    data, rng = tmp_path / "data", random.Random(5)
-    said: list[str] = []
-    over = threading.Event()
-
-    def talk() -> None:
-        number = 0
-        while not over.is_set():
-            some = [alert(each) for each in range(number, number + 3)]
-            say(broker, some)
-            said.extend(message_id(each) for each in some)
-            number += 3
-            time.sleep(0.1)
-
+    data, rng, talk = tmp_path / "data", random.Random(5), Talk(broker)
     with Inbox(fail_every=11).open() as inbox:
         add_endpoint(data, inbox, concurrency=4)
-        talking = threading.Thread(target=talk)
-        talking.start()
-        try:
-            for number, place in enumerate(PLACES):
-                process = program(data, broker, tmp_path / f"{number}.log", FP=place)
-                process.start()
-                child = process.child
-                assert child is not None
-                until(f"{place}\n{process.tail()}", lambda child=child: child.poll() is not None, within_s=60)  # type: ignore[misc]
-                assert child.returncode == -9, process.tail()
-            for _ in range(RANDOM_KILLS):
-                process = program(data, broker, tmp_path / "random.log")
-                process.start()
-                before, pause_s = inbox.posts, rng.uniform(0, 0.8)
-                until("an attempt", lambda before=before: inbox.posts > before, within_s=60)  # type: ignore[misc]
-                time.sleep(pause_s)
-                process.kill()
-        finally:
-            over.set()
-            talking.join()
+        for number, place in enumerate(PLACES):
+            talk.burst()
+            process = program(data, broker, tmp_path / f"{number}.log", FP=place)
+            process.start()
+            child = process.child
+            assert child is not None
+            until(f"{place}\n{process.tail()}", lambda child=child: child.poll() is not None, within_s=240)  # type: ignore[misc]
+            assert child.returncode == -9, process.tail()
+        for _ in range(RANDOM_KILLS):
+            talk.burst()
+            process = program(data, broker, tmp_path / "random.log")
+            process.start()
+            before = inbox.posts
+            until("an attempt", lambda before=before: inbox.posts > before, within_s=240)  # type: ignore[misc]
+            time.sleep(rng.uniform(0, 0.5))
+            process.kill()
+        talk.burst()
         process = program(data, broker, tmp_path / "last.log")
         process.start()
         try:
-            until(f"{len(said)} alerts arriving", lambda: inbox.ids.keys() >= set(said), within_s=120)
+            until(f"{len(talk.ids)} alerts arriving", lambda: inbox.ids.keys() >= talk.ids, within_s=240)
         finally:
             process.stop()
-        assert set(inbox.ids) == set(said), "nothing lost, nothing invented"
-        assert inbox.bad == 0, "every signature verifies"
-        print(f"{len(PLACES) + RANDOM_KILLS} kills, {len(said)} alerts, {inbox.posts} posts, {len(inbox.ids)} ids")
+    kills = len(PLACES) + RANDOM_KILLS
+    print(
+        f"{kills} kills, {len(talk.ids)} alerts, {inbox.posts} posts, {len(inbox.ids)} ids, {inbox.bad} bad signatures"
+    )
+    assert set(inbox.ids) == talk.ids, "nothing lost, nothing invented"
+    assert inbox.bad == 0, "every signature verifies"
 
 
 def test_what_is_no_alert_goes_to_the_dead_letters_and_the_rest_arrives(broker: Broker, tmp_path: Path) -> None:

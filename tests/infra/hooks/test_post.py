@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.hooks.channel import Answer
 from infra.hooks.post import Poster, retry_after_s
@@ -86,6 +88,18 @@ def test_retry_after_is_read() -> None:
 )  # fmt: skip
 def test_retry_after_has_a_number_or_a_date(text: str, seconds: float) -> None:
     assert retry_after_s(text, datetime(2026, 1, 1, tzinfo=UTC)) == seconds
+
+
+DATES = st.tuples(
+    st.sampled_from(["Mon, ", "", "x, "]), st.integers(-99, 10**12).map(str), st.sampled_from([" Jan ", " Foo ", " "]),
+    st.integers(0, 10**6).map(str), st.sampled_from([" 00:00:00", " 99:99:99", ""]),
+    st.sampled_from([" GMT", " +9999", " -9999", " +1e9", ""]),
+).map("".join)  # fmt: skip
+
+
+@given(st.text(max_size=40) | DATES)
+def test_whatever_retry_after_says_it_is_a_wait_of_at_most_a_day(text: str) -> None:
+    assert 0.0 <= retry_after_s(text, datetime(2026, 1, 1, tzinfo=UTC)) <= 86_400.0
 
 
 async def hang(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:

@@ -1,8 +1,11 @@
 """URLs are read once and strictly, and every address behind them is judged."""
 
 import asyncio
+import contextlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.hooks.targets import Allowed, SystemResolver, Target, checked_address, parse
 from schemas.errors import TargetRefused
@@ -47,6 +50,19 @@ def test_a_url_is_read_into_parts() -> None:
     assert parse("https://8.8.8.8/", STRICT).host == "8.8.8.8"
     assert parse("https://[2606:4700::1111]:8443/", STRICT).authority == "[2606:4700::1111]:8443"
     assert parse("https://example.com:443/", STRICT).authority == "example.com"
+
+
+BITS = (
+    "https", "http", ":", "/", "//", "@", "[", "]", "%", "127.0.0.1", "::1", "a.b", "0x7f", "443", ".", "?", "#", "\\", "é", " ",
+)  # fmt: skip
+PIECES = st.lists(st.sampled_from(BITS) | st.text(max_size=3), max_size=12).map("".join)
+
+
+@given(PIECES | PIECES.map("https://{}".format))
+def test_whatever_the_text_it_is_refused_or_its_parts_say_the_same_again(text: str) -> None:
+    with contextlib.suppress(TargetRefused):
+        target = parse(text, STRICT)
+        assert parse(f"{target.scheme}://{target.authority}{target.path}", STRICT) == target
 
 
 def test_http_and_other_ports_are_allowed_where_that_is_said() -> None:
