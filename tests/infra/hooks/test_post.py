@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.hooks.channel import Answer
@@ -97,6 +97,7 @@ DATES = st.tuples(
 ).map("".join)  # fmt: skip
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=40) | DATES)
 def test_whatever_retry_after_says_it_is_a_wait_of_at_most_a_day(text: str) -> None:
     assert 0.0 <= retry_after_s(text, datetime(2026, 1, 1, tzinfo=UTC)) <= 86_400.0

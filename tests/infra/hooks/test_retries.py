@@ -1,7 +1,7 @@
 """When a delivery is tried again, and when an endpoint is left alone."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.hooks.retries import JITTER, NS, SCHEDULE_S, Breaker, due_after
@@ -16,6 +16,7 @@ def test_the_schedule_is_that_of_the_specification() -> None:
     assert pauses[9] is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 9), st.text(max_size=20), st.floats(0, 86_400))
 def test_retry_after_is_a_lower_bound_and_the_jitter_is_the_same_in_every_process(
     tries: int, message: str, after: float

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.hooks.targets import Allowed, SystemResolver, Target, checked_address, parse
@@ -58,6 +58,7 @@ BITS = (
 PIECES = st.lists(st.sampled_from(BITS) | st.text(max_size=3), max_size=12).map("".join)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PIECES | PIECES.map("https://{}".format))
 def test_whatever_the_text_it_is_refused_or_its_parts_say_the_same_again(text: str) -> None:
     with contextlib.suppress(TargetRefused):
