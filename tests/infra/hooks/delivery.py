@@ -68,7 +68,10 @@ class Inbox:
 def _handler(inbox: Inbox) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            length = int(self.headers["content-length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return  # its sender was killed in the middle of it
             self.send_response(inbox.take({name.lower(): value for name, value in self.headers.items()}, body))
             self.end_headers()
 
