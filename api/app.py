@@ -21,6 +21,7 @@ from api.problems import HANDLERS
 from api.routes.alerts import alert_routes
 from api.routes.bars import bar_routes
 from api.routes.health import health_routes
+from api.routes.hooks import hook_routes
 from api.routes.inference import inference_routes, on_model_error, on_refused
 from api.routes.market import market_routes
 from api.routes.sql import sql_routes
@@ -30,7 +31,10 @@ from schemas.errors import ModelError
 _log = logging.getLogger("tickwire.api")
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "market", "description": "The newest scores and features, and closed bars"},
-    {"name": "alerts", "description": "Alert rules, their back-tests, and what they have said"},
+    {
+        "name": "alerts",
+        "description": "Alert rules, their back-tests, what they have said, and where that is delivered to",
+    },
     {"name": "sql", "description": "Questions to the history: named queries, and SELECTs where they are allowed"},
     {"name": "operations", "description": "Health, readiness, metrics, version"},
 ]
@@ -71,6 +75,8 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     app.include_router(asyncapi_routes(version))
     if ports.sql is not None:
         app.include_router(sql_routes(ports.sql))
+    if ports.hooks is not None:
+        app.include_router(hook_routes(ports.hooks))
     app.include_router(page_routes())
     app.add_middleware(RequestFrame, meter=ports.meter)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from msgspec import Struct
 
-from api import alert_answers, answers, examples
+from api import alert_answers, answers, examples, hook_answers
 from api.problems import KINDS, MEDIA_TYPE, ProblemDetails
 from api.sql.messages import SqlQueries, SqlRequest, SqlResult
 from schemas.rules import Rule, RuleTaken, StandingRule
@@ -79,7 +79,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             tags=app.openapi_tags,
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )
-        described = (*EXAMPLES, *OF_ALERTS, ProblemDetails)
+        described = (*EXAMPLES, *OF_ALERTS, *hook_answers.ALL, ProblemDetails)
         _, components = msgspec.json.schema_components(described, ref_template=_REF)
         document.setdefault("components", {})["schemas"] = components
         _show_examples(document)
@@ -92,6 +92,6 @@ def _show_examples(document: dict[str, Any]) -> None:
     by_reference = {_REF.format(name=answer.__name__): example for answer, example in EXAMPLES.items()}
     for methods in document["paths"].values():
         for operation in methods.values():
-            content = operation["responses"]["200"]["content"].get("application/json", {})
+            content = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
             if content.get("schema", {}).get("$ref") in by_reference:
                 content["example"] = by_reference[content["schema"]["$ref"]]

@@ -5,6 +5,7 @@ Adapters block; the API calls them in a thread pool, so they must be safe to cal
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from api.sql.ports import SqlAccess
 from schemas.backtest import Backtest
+from schemas.hooks import Delivery, DeliveryDetails, Endpoint, NewEndpoint, Secret
 from schemas.rows import Alert, Bar, Latest, ScoreStatus
 from schemas.rules import Rule, RuleChange, RuleTaken, StandingRule
 
@@ -115,6 +117,40 @@ class AlertHistory(Protocol):
         """The newest first: at `start` or later, and before `end`; of every rule or symbol where it is empty."""
 
 
+class AlertHooks(Protocol):
+    """Where alerts are delivered to, and what became of each. Raises: `UnknownEndpoint`, `TargetRefused`, `OutboxError`."""
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Every endpoint, the oldest first."""
+
+    def add(self, wanted: NewEndpoint) -> tuple[Endpoint, Secret]:
+        """The new endpoint, and its secret, which is told this once."""
+
+    def remove(self, endpoint: str) -> None:
+        """Forget it with its deliveries."""
+
+    def rotate(self, endpoint: str, overlap: timedelta) -> Secret:
+        """A new secret; the one before signs beside it until the overlap is over."""
+
+    def enable(self, endpoint: str) -> None:
+        """Use it again."""
+
+    def ping(self, endpoint: str) -> int:
+        """Put a test into the outbox; the delivery's id."""
+
+    def deliveries(self, endpoint: str, state: str, before: int | None, limit: int) -> Sequence[Delivery]:
+        """The newest first: of one endpoint, in one state, made before the delivery `before`, where given."""
+
+    def delivery(self, delivery: int) -> DeliveryDetails:
+        """One with its body and attempts."""
+
+    def replay(self, delivery: int) -> None:
+        """Deliver it again under the same id."""
+
+    def replay_all(self, endpoint: str, since: int, *, every: bool) -> int:
+        """The same for dead letters made since then, ns, and for what arrived where `every`; how many."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """Everything the API reaches outside itself."""
@@ -134,3 +170,5 @@ class Ports:
     """Without both there is nothing under `/v1/alerts`."""
     sql: SqlAccess | None = None
     """Without it there is no `/v1/sql`."""
+    hooks: AlertHooks | None = None
+    """Without it nothing under `/v1/alerts` is about delivery."""

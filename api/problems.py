@@ -48,6 +48,10 @@ class Kind(Struct, frozen=True):
 KINDS: Final[Mapping[str, Kind]] = {
     "not-found": Kind(404, "Nothing is here", "GET /openapi.json lists every path."),
     "unknown-symbol": Kind(404, "Unknown symbol", "GET /v1/symbols lists the symbols; they are case-sensitive."),
+    "unknown-endpoint": Kind(
+        404, "Unknown endpoint or delivery", "GET /v1/alerts/endpoints and /v1/alerts/deliveries list them."
+    ),
+    "unsupported-media-type": Kind(415, "Unsupported media type", "Send JSON, with Content-Type: application/json."),
     "method-not-allowed": Kind(405, "Method not allowed", "The header Allow lists the methods of this path."),
     "unknown-rule": Kind(404, "Unknown rule", "GET /v1/alerts/rules lists the rules that stand."),
     "rule-refused": Kind(409, "Change of a rule refused", "The detail says why; nothing has changed."),

@@ -19,6 +19,7 @@ from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.feed_source import FeedSource, replay_source, sources
 from infra.history import ClickHouseHistory
+from infra.hooks.desk import Desk
 from infra.log_identity import current_log
 from infra.on_demand import OnDemandModels
 from infra.redis import PREFIX, LatestStore
@@ -60,6 +61,7 @@ def run(settings: Settings) -> None:
         rules=None if api.namespace else LiveRules(settings, database),
         alerts=StoredAlerts(database, served),
         sql=sql_access(settings.sql, served),
+        hooks=Desk(settings.data, settings.hooks, clock),
     )
     app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)
     stop = threading.Event()

@@ -23,6 +23,7 @@ NAMES: Final = frozenset(
         "sink.before_high_water", "sink.after_high_water", "topics.before_flush", "topics.after_flush",
         "latest.before_write", "lease.before_take", "lease.before_renew", "rebuild.midway",
         "nightly.before_piece", "nightly.after_piece",
+        "alerts.before_put", "alerts.after_put", "hooks.before_send", "hooks.after_send", "hooks.after_record",
     ]
 )  # fmt: skip
 _FAULT: Final = re.compile(

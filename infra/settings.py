@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from infra.hooks.retries import SCHEDULE_S
 from schemas.errors import SettingsError
 
 PREFIX: Final = "TICKWIRE_"
@@ -202,6 +203,31 @@ class Sql(Section):
     """Of one answer."""
 
 
+class Hooks(Section):
+    """Where alerts may be delivered to, and how. Endpoints themselves: `tickwire hooks`."""
+
+    ports: tuple[int, ...] = (443, 8443)
+    http: bool = False
+    """Also without TLS."""
+    loopback: bool = False
+    """Also to this machine, there without TLS and at any port: for tests and `tickwire hooks listen`."""
+    ca_file: str = ""
+    """Certificates to trust instead of the system's."""
+    timeout: Duration = timedelta(seconds=15)
+    """Of one attempt."""
+    retries: tuple[Duration, ...] = tuple(timedelta(seconds=pause) for pause in SCHEDULE_S)
+    """Pauses after the first attempt, the second and so on; then it is a dead letter."""
+    disable_after: Duration = timedelta(days=5)
+    """Of failures without a success."""
+    smtp_url: SecretStr = SecretStr("")
+    """`smtp://user:password@host:587` with STARTTLS, or `smtps://…`; mail is off where empty."""
+    mail_from: str = ""
+    aws_region: str = ""
+    """Of SES and SNS; they are off where empty. Credentials come from where boto3 looks for them."""
+    aws_endpoint: str = ""
+    """Another address than Amazon's own."""
+
+
 class Source(Section):
     """What `tickwire up` listens to."""
 
@@ -239,6 +265,7 @@ class Settings(Section):
     registry: Registry = Registry()
     api: Api = Api()
     sql: Sql = Sql()
+    hooks: Hooks = Hooks()
     source: Source = Source()
     logging: Logging = Logging()
 

@@ -64,6 +64,8 @@ STAGES: Final = frozenset(
 WAITS: Final = frozenset({"unavailable", "disk_full", "busy"})
 RENEWALS: Final = frozenset({"renewed", "failed"})
 AUDITED: Final = frozenset({"features", "predictions", "events", "dead_letters"})
+HOOKS: Final = frozenset({"webhook", "slack", "mail", "ses", "sns"})
+ATTEMPTS: Final = frozenset({"sent", "failed", "refused", "gone"})
 
 METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_collect_events_total": _counter("Events that a source wrote to the log", source=ANY),
@@ -76,6 +78,15 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_news_signals_total": _counter("Signals made of news items, one per symbol"),
     "tickwire_news_unnamed_total": _counter("News items that name no symbol"),
     "tickwire_news_rejected_total": _counter("News records that became dead letters"),
+    "tickwire_alerts_read_total": _counter("Alerts that are in the outbox, or that no endpoint wants"),
+    "tickwire_alerts_rejected_total": _counter("Records of the alerts topic that became dead letters"),
+    "tickwire_hooks_attempts_total": _counter("Attempts to deliver", channel=HOOKS, outcome=ATTEMPTS),
+    "tickwire_hooks_dead_total": _counter("Deliveries that became dead letters", channel=HOOKS),
+    "tickwire_hooks_disabled_total": _counter("Endpoints disabled because they were gone, or failed for too long"),
+    "tickwire_hooks_alert_to_sent_seconds": _histogram("From an alert on its topic to the receiver's answer, first attempts"),
+    "tickwire_hooks_waiting": _gauge("Deliveries that wait for an attempt"),
+    "tickwire_hooks_oldest_seconds": _gauge("Age of the oldest delivery that waits"),
+    "tickwire_hooks_endpoint_up": _gauge("0 while an endpoint that fails is left alone or tried out", endpoint=ANY),
     "tickwire_score_events_total": _counter("Events by what became of them; they add up", outcome=OUTCOMES),
     "tickwire_score_dead_letters_total": _counter("Records that could not be used, by reason", reason=ANY),
     "tickwire_score_predictions_total": _counter("Predictions published"),

@@ -3,6 +3,8 @@
 TickwireError
 ├── SchemaError         bytes that are not what their topic declares
 ├── SettingsError       a setting that is unknown, misspelt or impossible
+├── TargetRefused       an address that alerts must not be sent to
+├── UnknownEndpoint     no endpoint, or delivery, has this id
 ├── InputError          a file or feed that is not what it says it is
 ├── IndicatorError      a declaration that cannot be folded
 ├── RuleError           an alert rule that cannot be judged
@@ -18,6 +20,7 @@ TickwireError
     ├── DatabaseError
     ├── DatabaseUnavailable
     ├── StoreUnavailable
+    ├── OutboxError
     └── DeliveryError
 
 Bad data is a value (`schemas.rows.DeadLetter`), never an exception that leaves the fold.
@@ -34,6 +37,14 @@ class SchemaError(TickwireError):
 
 class SettingsError(TickwireError):
     """A setting that is unknown, misspelt or impossible."""
+
+
+class TargetRefused(TickwireError):
+    """An address that alerts must not be sent to."""
+
+
+class UnknownEndpoint(TickwireError):
+    """No endpoint, or delivery, has this id."""
 
 
 class InputError(TickwireError):
@@ -105,6 +116,14 @@ class DatabaseUnavailable(BackendError):
 
 class StoreUnavailable(BackendError):
     """Redis did not answer."""
+
+
+class OutboxError(BackendError):
+    """The outbox could not be read or written. `passing`: it may work again by itself (disk full, file busy)."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class DeliveryError(BackendError):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.batch import app as batch
+from infra.cli.hooks import app as hooks
 from infra.cli.models import app as models
 from infra.cli.rules import app as rules
 from schemas.errors import TickwireError, WriterError
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.add_typer(batch)
 app.add_typer(models, name="models", rich_help_panel="Models")
 app.add_typer(rules, name="rules", rich_help_panel="Use")
+app.add_typer(hooks, name="hooks", rich_help_panel="Use")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -263,6 +265,16 @@ def news() -> None:
     from infra.cli.processes import news as run  # noqa: PLC0415
 
     run(_settings())
+
+
+@app.command(rich_help_panel="Processes")
+def deliver(
+    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics on loopback; 0 for none.")] = 0,
+) -> None:
+    """Take alerts off their topic (Faust) and deliver them to the endpoints of `tickwire hooks`."""
+    from infra.cli.processes import deliver as run  # noqa: PLC0415
+
+    run(_settings(), metrics_port)
 
 
 @app.command(rich_help_panel="Processes")

@@ -73,12 +73,20 @@ def news(settings: Settings) -> None:
     from infra.clock import WallClock  # noqa: PLC0415
     from infra.telemetry import Telemetry  # noqa: PLC0415
     from models.sentiment import LexiconSentiment  # noqa: PLC0415
-    from streams.agents.news import build_app, run  # noqa: PLC0415
+    from streams.agents.news import build_app  # noqa: PLC0415
+    from streams.agents.worker import run  # noqa: PLC0415
 
     settings = ready(settings)
     brokers, datadir = settings.kafka.bootstrap.split(","), settings.data / "faust"
     partitions = settings.kafka.partitions
     run(build_app(brokers, datadir, LexiconSentiment(), WallClock(), Telemetry(), partitions=partitions))
+
+
+def deliver(settings: Settings, metrics_port: int) -> None:
+    """Deliver alerts until told to stop."""
+    from infra.hooks.process import run  # noqa: PLC0415
+
+    run(ready(settings), metrics_port)
 
 
 def api(settings: Settings) -> None:

@@ -35,7 +35,7 @@ HISTORY_WITHIN_S: Final = 120.0
 CAUGHT_UP_NS: Final = 3_000_000_000
 QUIET_S: Final = 3.0
 METRICS_PORT: Final = 9108
-"""Wanted for the scoring process; another one if it is taken."""
+"""Wanted for the scoring process, the next one for delivery; others if they are taken."""
 
 
 def run(settings: Settings, kind: str, *, fresh: bool, rebuild: bool = False) -> int:
@@ -67,6 +67,7 @@ class _Start:
         self.began = self.grown_at = time.monotonic()
         self.records = 0
         self.metrics_port = free_port(METRICS_PORT if settings.api.port else 0)
+        self.hooks_port = free_port(self.metrics_port + 1 if settings.api.port else 0)
 
     def everything(self, kind: str) -> None:
         """Services, then the processes, history and a first model if there is none."""
@@ -134,7 +135,7 @@ class _Start:
         self.supervisor.start(*collect, score, self._process("api", ready=self._answers("/healthz")))
         if training:
             self._train(bar)
-        self.supervisor.start(self._process("news"))
+        self.supervisor.start(self._process("news"), self._process("deliver", "--metrics-port", str(self.hooks_port)))
         if self.settings.nightly.at:
             self.supervisor.start(self._process("schedule"))
         self._await_rebuild()
@@ -219,10 +220,10 @@ class _Start:
         for name, where in (
             ("kafka", s.kafka.bootstrap), ("redis", _bare(s.redis.url.get_secret_value())),
             ("clickhouse", _bare(s.clickhouse.url.get_secret_value())), ("score", "Bytewax: fold, score, store"),
-            ("news", "Faust: news into signals"), ("collect", source), ("api", api),
-            ("watch-drift", "the champion: drift, trials, orders" if s.drift.watch else "not watched"),
+            ("news", "Faust: news into signals"), ("deliver", "Faust: alerts to endpoints"), ("collect", source),
+            ("watch-drift", "the champion: drift, trials, orders" if s.drift.watch else "not watched"), ("api", api),
             ("feed", f"ws://{s.api.host}:{s.api.port}/v1/stream"), ("page", f"{api}/"), ("metrics", f"{api}/metrics"),
-            ("", f"http://127.0.0.1:{self.metrics_port}/metrics"),
+            *(("", f"http://127.0.0.1:{port}/metrics") for port in (self.metrics_port, self.hooks_port)),
         ):  # fmt: skip
             grid.add_row(name, where, pids.get(name, ""))
         out = Console()

@@ -6,27 +6,24 @@ to the dead letters; an item counts as read only when everything made of it was 
 
 import asyncio
 import re
-import signal
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
 import faust
-import msgspec
 
 from models.sentiment import Sentiment
-from schemas.errors import BackendError, SchemaError
+from schemas.errors import SchemaError
 from schemas.events import NewsItem, NewsSignal
 from schemas.rows import DeadLetter
 from schemas.topics import DEAD_LETTERS, EVENTS, NEWS, PARTITIONS
+from streams.agents.worker import RAW, dead_letter, worker_app
 from streams.ports import Clock, Meter
 
 CASHTAG: Final = re.compile(r"(?<![\w$])\$([A-Za-z][A-Za-z0-9]{0,9}(?:[.-][A-Za-z]{1,5})?)(?![\w$])")
-RAW_BYTES: Final = 65_536
 IN_FLIGHT: Final = 200
 """Items whose signals the broker has not acknowledged yet; more wait."""
-SHUTDOWN_S: Final = 20.0
 
 
 def signals(item: NewsItem, sentiment: Sentiment, ts_ingest: int) -> list[NewsSignal]:
@@ -63,24 +60,14 @@ def identity(item: NewsItem) -> int:
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") >> 1
 
 
-def dead_letter(raw: bytes, error: SchemaError, partition: int, offset: int, ts_ingest: int) -> DeadLetter:
-    """The record that is no news item, with the reason."""
-    wrong = isinstance(error.__cause__, msgspec.ValidationError)
-    return DeadLetter(
-        source=NEWS.name, partition=partition, offset=offset, reason="invalid_value" if wrong else "undecodable",
-        detail=str(error)[:1_000], ts_ingest=ts_ingest, raw=raw[:RAW_BYTES],
-    )  # fmt: skip
-
-
 class NewsAgent:
     """Reads records, writes what they say, and acknowledges each when the broker has all of it."""
 
     def __init__(self, app: faust.App, sentiment: Sentiment, clock: Clock, meter: Meter) -> None:
         self._app, self._sentiment, self._clock, self._meter = app, sentiment, clock, meter
-        raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
-        self.items = app.topic(NEWS.name, **raw)
-        self._events = app.topic(EVENTS.name, **raw)
-        self._letters = app.topic(DEAD_LETTERS.name, **raw)
+        self.items = app.topic(NEWS.name, **RAW)
+        self._events = app.topic(EVENTS.name, **RAW)
+        self._letters = app.topic(DEAD_LETTERS.name, **RAW)
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -102,7 +89,7 @@ class NewsAgent:
         try:
             item = NEWS.decode(raw)
         except SchemaError as error:
-            letter = dead_letter(raw, error, partition, offset, now)
+            letter = dead_letter(NEWS.name, raw, error, partition, offset, now)
             self._meter.count("tickwire_news_rejected_total")
             return [await self._put(self._letters, DEAD_LETTERS, letter)]
         made = signals(item, self._sentiment, now)
@@ -136,44 +123,11 @@ def build_app(
     """The worker, not started.
 
     brokers  `host:port`     datadir  Faust's own files     group  consumer group: where reading goes on after a restart
-    member   name of this worker in its group, one for each that runs: a worker that was killed takes its place again at
-             once (without a name, one that is killed blocks its group on the embedded broker for ever)
+    member   name of this worker in its group, one for each that runs
 
     Topics must exist. `concurrency` stays 1: with more, Faust commits offsets past records in work.
     """
-    app = faust.App(
-        group, broker=";".join(f"kafka://{broker}" for broker in brokers), datadir=str(datadir), store="memory://",
-        autodiscover=False, web_enabled=False, topic_allow_declare=False, topic_disable_leader=True,
-        topic_partitions=partitions, key_serializer="raw", value_serializer="raw",
-        consumer_auto_offset_reset="earliest", broker_max_poll_records=500, broker_commit_interval=1.0,
-        broker_session_timeout=30.0, broker_heartbeat_interval=3.0, consumer_group_instance_id=f"{group}-{member}",
-        stream_wait_empty=True, producer_acks=-1,
-    )  # fmt: skip
+    app = worker_app(brokers, datadir, group, member, partitions)
     agent = NewsAgent(app, sentiment, clock, meter)
     app.agent(agent.items, name="news", concurrency=1)(agent.read)
     return app
-
-
-def run(app: faust.App) -> None:
-    """Work until SIGTERM or SIGINT; then finish what is in work, commit, and return.
-
-    Raises: `BackendError` where the worker failed; nothing that was not acknowledged is counted as read.
-    """
-    asyncio.run(_serve(app))
-
-
-async def _serve(app: faust.App) -> None:
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    waits = [asyncio.create_task(told.wait()), asyncio.create_task(app.wait_until_stopped())]
-    try:
-        await app.start()
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        async with asyncio.timeout(SHUTDOWN_S):
-            await app.stop()
-        for wait in waits:
-            wait.cancel()
-    if app.crash_reason is not None:
-        raise BackendError(f"the news agent stopped: {app.crash_reason!r}") from app.crash_reason

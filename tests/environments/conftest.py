@@ -19,3 +19,8 @@ def airflow_python() -> Path:
 @pytest.fixture(scope="session")
 def evidently_python() -> Path:
     return environment("evidently")
+
+
+@pytest.fixture(scope="session")
+def aws_python() -> Path:
+    return environment("aws")

@@ -9,7 +9,8 @@ from models.sentiment import LexiconSentiment
 from schemas.errors import SchemaError
 from schemas.events import NewsItem, NewsSignal
 from schemas.topics import DEAD_LETTERS, EVENTS, NEWS
-from streams.agents.news import cashtags, dead_letter, identity, signals
+from streams.agents.news import cashtags, identity, signals
+from streams.agents.worker import dead_letter
 
 LEXICON = LexiconSentiment()
 NOW = 1_700_000_100_000_000_000
@@ -115,7 +116,7 @@ def test_whatever_the_item_its_signals_are_what_the_topic_declares(item: NewsIte
 def test_a_record_that_is_no_item_is_a_dead_letter_with_its_reason(raw: bytes, reason: str) -> None:
     with pytest.raises(SchemaError) as caught:
         NEWS.decode(raw)
-    letter = dead_letter(raw, caught.value, 3, 17, NOW)
+    letter = dead_letter(NEWS.name, raw, caught.value, 3, 17, NOW)
     assert (letter.source, letter.partition, letter.offset, letter.reason) == ("news.items.v1", 3, 17, reason)
     assert letter.raw == raw[:65_536]
     assert DEAD_LETTERS.decode(DEAD_LETTERS.encode(letter)) == letter

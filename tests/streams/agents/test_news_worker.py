@@ -164,6 +164,6 @@ def test_a_worker_that_fails_ends_with_the_reason_and_reads_on_from_there(broker
     assert child is not None
     until("the worker ending", lambda: child.poll() is not None, within_s=40)
     assert child.returncode == 1
-    assert "BackendError: the news agent stopped: ZeroDivisionError" in worker.log.read_text()
+    assert "BackendError: the agent tickwire-news stopped: ZeroDivisionError" in worker.log.read_text()
     assert broker.committed(GROUP, NEWS.name) <= 50
     assert not all_read(broker)

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from models.sentiment import LexiconSentiment
-from streams.agents.news import build_app, run
+from streams.agents.news import build_app
+from streams.agents.worker import run
 from tests.streams.writers import CountingMeter, WallClock
 
 POISON = "no lexicon survives this"
