@@ -33,12 +33,13 @@ class Interruptions:
 
 
 def interruptions(
-    events: EventColumns, placed: Placed, timeline: Timeline, feeds: FeedTimes, halted: NDArray[np.int8], symbols: int,
-    longest_ns: int,
+    events: EventColumns, placed: Placed, timeline: Timeline, feeds: FeedTimes, halted: NDArray[np.int8],
+    owners: NDArray[np.int32], longest_ns: int,
 ) -> Interruptions:  # fmt: skip
     """Find them, in log order.
 
     halted       [symbols], trading of the symbol alone is stopped; brought up to date, as is `feeds.stopped`
+    owners       [symbols], number of the venue that named each first, by a mark too: a halt may come before any trade
     feeds        its heartbeats must be those before the stretch
     longest_ns   heartbeats of a venue further apart leave a gap
     """
@@ -47,14 +48,14 @@ def interruptions(
     beats = np.ascontiguousarray(feeds.known[:, [NEWEST, DOWN]])
     _find(
         events.kind, events.row, events.venue, events.ts_event, events.up, events.mark, placed.door, placed.now,
-        timeline.venue, symbols, longest_ns, beats, feeds.stopped, halted, found.breaks, found.asked,
+        timeline.venue, owners, longest_ns, beats, feeds.stopped, halted, found.breaks, found.asked,
     )  # fmt: skip
     return found
 
 
 @njit(cache=True)
 def _find(  # type: ignore[no-untyped-def]
-    kind, row, venue, ts, up, mark, door, now, venue_of, symbols, longest, beats, stopped, halted, breaks, asked,
+    kind, row, venue, ts, up, mark, door, now, venue_of, owners, longest, beats, stopped, halted, breaks, asked,
 ):  # fmt: skip
     r = 0
     for i in range(len(kind)):
@@ -68,8 +69,8 @@ def _find(  # type: ignore[no-untyped-def]
                 continue
             stopped[venue[i]] = mark[i] > 0
             if mark[i] < 0:
-                for s in range(symbols):
-                    if venue_of[s] == venue[i]:
+                for s in range(len(owners)):
+                    if owners[s] == venue[i]:
                         halted[s] = 0
         elif door[i] == FOLDED:
             s = row[i]

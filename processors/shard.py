@@ -142,8 +142,9 @@ class Shard:
         batch = self._batch(events, placed, folded)
         features = self._engine.fold(batch, placed.fresh[folded])
         matrix = np.ascontiguousarray(features.T)
+        owners = np.array(self.symbols.venue_of, np.int32)
         interrupted = interruptions(
-            events, placed, state.timeline, self._feeds, state.halted, symbols, self.rules.heartbeat_gap_ns
+            events, placed, state.timeline, self._feeds, state.halted, owners, self.rules.heartbeat_gap_ns
         )
         bars, requests = state.bars.fold(events, placed, state.timeline, self._feeds, symbols)
         matured = [

@@ -106,6 +106,16 @@ def test_a_halt_of_one_symbol_is_none_of_another_and_one_of_the_venue_is_of_all_
     assert {(each.symbol, each.void) for each in told if each.void} == {("A", "session"), ("B", "session")}
 
 
+def test_a_halt_of_what_has_never_traded_ends_with_the_venue_s_word_wherever_the_log_is_cut() -> None:
+    quotes = [quote(10 + n, n, n + 1) for n in range(4)]
+    events = [beat(0), mark("halt", 0, "A"), mark("open", 0), *quotes]
+    told = [
+        [float(label) for out in fold(events, cuts=cuts) for label in out.outcomes.label]
+        for cuts in ([], [2], [3], [5])
+    ]
+    assert told == [[1.0, 1.0, 1.0]] * 4
+
+
 def test_silence_of_the_feed_voids_what_reaches_into_it_whatever_is_heard_first() -> None:
     before = [quote(10, 0.0, 1), beat(1.0), beat(2.0), quote(10, 2.2, 2)]
     assert of_horizon(outcomes([*before, beat(9.0)]), 2.0) == [(0, 0.5), (3, "gap")]
