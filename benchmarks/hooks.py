@@ -16,12 +16,13 @@ import numpy as np
 from confluent_kafka import Producer
 
 from infra.clock import WallClock
+from infra.configured import load
 from infra.hooks.desk import Desk
 from infra.hooks.listen import Listener
 from infra.hooks.messages import message_id
 from infra.instance import attached
 from infra.kafka import client_config
-from infra.settings import Settings, load
+from infra.settings import Settings
 from schemas.hooks import NewEndpoint
 from schemas.rows import Alert
 from schemas.topics import ALERTS

@@ -14,7 +14,7 @@ app = typer.Typer()
 
 
 def _settings() -> Any:
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     return load()
 

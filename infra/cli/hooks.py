@@ -18,7 +18,7 @@ app = typer.Typer(
 
 def _work() -> Any:
     from infra.cli.hook_work import HookWork  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     return HookWork(load())
 

@@ -28,7 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def _settings() -> Any:
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     return load()
 

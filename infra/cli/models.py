@@ -22,7 +22,7 @@ def models(context: typer.Context, json: Json = False) -> None:
     """Every model: id, kind, what it was trained on, how it did, its alias, and where it is."""
     if context.invoked_subcommand is None:
         from infra.cli.model_shop import listed  # noqa: PLC0415
-        from infra.settings import load  # noqa: PLC0415
+        from infra.configured import load  # noqa: PLC0415
 
         listed(load(), as_json=json)
 
@@ -35,7 +35,7 @@ def register(
 ) -> None:
     """Take a model that was made elsewhere into the cache, and into the registry. It scores when it is promoted."""
     from infra.cli.model_shop import registered  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     registered(load(), file, name or file.stem, as_json=json)
 
@@ -47,7 +47,7 @@ def pull(
 ) -> None:
     """Fetch a model from the registry into the cache. 0 fetched or there already, 1 refused or no answer."""
     from infra.cli.model_shop import pulled  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     raise typer.Exit(pulled(load(), wanted, as_json=json))
 
@@ -56,7 +56,7 @@ def pull(
 def verify(json: Json = False) -> None:
     """Check every model of the cache: sha256, signature, canary, pace. 0 all are well, 1 one is not."""
     from infra.cli.model_shop import verified  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     raise typer.Exit(verified(load(), as_json=json))
 
@@ -100,14 +100,14 @@ def warm(
 ) -> None:
     """Let the online model go on from what a night has learnt, in every partition, from the next record on."""
     from infra.cli.model_changes import warm as warmed  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     raise typer.Exit(warmed(load(), night, by, why, as_json=json))
 
 
 def _change(action: str, model: str, by: str, why: str, as_json: bool) -> None:
     from infra.cli.model_changes import change  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     raise typer.Exit(change(load(), action, model, by, why, as_json=as_json))
 
@@ -129,6 +129,6 @@ def scoreboard(
 ) -> None:
     """How every model did live, by outcomes that matured, with confidence intervals."""
     from infra.cli.model_changes import show_scoreboard  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     show_scoreboard(load(), hours, group or (), by, horizon, as_json=json)

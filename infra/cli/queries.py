@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from infra.clickhouse import connect
+from infra.configured import explain
 from infra.instance import attached
-from infra.settings import Settings, explain
+from infra.settings import Settings
 from schemas.topics import TOPICS
 
 LISTING = (

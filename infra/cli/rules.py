@@ -22,7 +22,7 @@ app = typer.Typer(
 def listed(json: Json = False) -> None:
     """Every rule that stands, by what scoring has stored."""
     from infra.cli.rule_commands import listed as run  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     run(load(), as_json=json)
 
@@ -31,7 +31,7 @@ def listed(json: Json = False) -> None:
 def show(rule: Id, json: Json = False) -> None:
     """One rule, and the newest alerts of it. 1 if there is none of this id."""
     from infra.cli.rule_commands import show as run  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     raise typer.Exit(run(load(), rule, as_json=json))
 
@@ -46,7 +46,7 @@ def add(
 ) -> None:
     """Let a rule stand from the next record on. 0 done, 1 refused, 2 nobody scores."""
     from infra.cli.rule_commands import add as run  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     raise typer.Exit(run(load(), file, "change" if change else "add", by, why, as_json=json))
 
@@ -55,7 +55,7 @@ def add(
 def remove(rule: Id, by: By = "", why: Why = "", json: Json = False) -> None:
     """Let a rule stand no longer. 0 done, 1 refused, 2 nobody scores."""
     from infra.cli.rule_commands import remove as run  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     raise typer.Exit(run(load(), rule, by, why, as_json=json))
 
@@ -75,6 +75,6 @@ def backtest(
 ) -> None:
     """How often a rule would have fired, with the times: the log through the fold that live runs. 0 done, 2 out of time."""
     from infra.cli.rule_commands import backtest as run  # noqa: PLC0415
-    from infra.settings import load  # noqa: PLC0415
+    from infra.configured import load  # noqa: PLC0415
 
     raise typer.Exit(run(load(), file, begin, end, within, as_json=json))

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from infra import nightly_plan
+from infra.configured import load
 from infra.data_checks import CheckLimits
 from infra.nightly import Request, nightly
-from infra.settings import load
 
 LOOSE = CheckLimits(missing=1.0)
 """The markets of tests are too short for features of minutes."""

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.settings import Settings, load
+from infra.configured import load
+from infra.settings import Settings
 from infra.timetable import daily
 
 PATH = Path(__file__).parents[2] / "infra" / "kubernetes" / "nightly-cronjob.yaml"

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from infra.composition import rules
-from infra.settings import Fold, explain, load
+from infra.configured import explain, load
+from infra.settings import Fold
 from processors.shard import FoldRules
 from schemas.errors import SettingsError
 
