@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from api.access.gate import Gate
+from api.access.needs import declarations
+from api.feed.entry import Door
 from api.feed.hub import FeedHub
 from api.inference_messages import InferenceRefused
 from api.middleware import RequestFrame
@@ -15,10 +18,10 @@ from api.newest import Newest
 from api.openapi import describe
 from api.page import page_routes
 from api.ports import Ports
-from api.problems import HANDLERS
+from api.problems import HANDLERS, Problem
 from api.routes.bars import bar_routes
 from api.routes.health import health_routes
-from api.routes.inference import inference_routes, on_model_error, on_refused
+from api.routes.inference import inference_routes, on_caller_problem, on_model_error, on_refused
 from api.routes.market import market_routes
 from api.routes.stream import stream_routes
 from schemas.errors import ModelError
@@ -38,29 +41,35 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = create_task(hub.run())
-        running.add_done_callback(_say_if_it_failed)
+        running = [create_task(hub.run()), create_task(door.run())]
+        for each in running:
+            each.add_done_callback(_say_if_it_failed)
         try:
             yield
         finally:
-            running.cancel()
-            with suppress(CancelledError):
-                await running
+            for each in running:
+                each.cancel()
+                with suppress(CancelledError):
+                    await each
 
     app = FastAPI(
         title="tickwire", version=version, lifespan=lifespan, openapi_tags=TAGS, docs_url=None, redoc_url=None,
-        exception_handlers={**HANDLERS, InferenceRefused: on_refused, ModelError: on_model_error},
+        exception_handlers={
+            **HANDLERS, Problem: on_caller_problem, InferenceRefused: on_refused, ModelError: on_model_error,
+        },
     )  # fmt: skip
-    newest = Newest(ports.latest)
+    newest, gate = Newest(ports.latest), Gate(ports.access)
+    app.state.gate, door = gate, Door(hub, gate)
     app.include_router(market_routes(newest))
     app.include_router(bar_routes(ports, newest))
     app.include_router(health_routes(ports, hub, version))
-    app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins))
+    app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins, door))
     if ports.predictor is not None:
         app.include_router(inference_routes(ports.predictor, version))
     app.include_router(page_routes())
     app.add_middleware(RequestFrame, meter=ports.meter)
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    declared = list(declarations(app))
+    app.openapi = lambda: describe(app, declared)  # type: ignore[method-assign]
     return app
 
 

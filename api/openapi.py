@@ -1,6 +1,6 @@
 """OpenAPI 3.1 from the very types that are encoded: FastAPI describes the parameters, msgspec the answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from msgspec import Struct
 
 from api import answers, examples
+from api.access.needs import Declared
+from api.access.scopes import OPEN, ROLES, SCOPES
 from api.problems import KINDS, MEDIA_TYPE, ProblemDetails
 
 EXAMPLES: Final[Mapping[type[Struct], object]] = {
@@ -19,6 +21,16 @@ EXAMPLES: Final[Mapping[type[Struct], object]] = {
     answers.Alive: examples.ALIVE,
     answers.Ready: examples.READY,
     answers.Version: examples.VERSION,
+}
+REFUSALS: Final = ("unauthenticated", "forbidden")
+_ROLES: Final = "; ".join(f"{role}: {', '.join(name for name in SCOPES if name in ROLES[role])}" for role in ROLES)
+SCHEMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": f"An API key `tk_…`, or a JWT. Scopes by role: {_ROLES}",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key `tk_…`"},
 }
 _REF: Final = "#/components/schemas/{name}"
 DESCRIPTION: Final = """Scored market ticks. Latest values and closed bars are here; live updates are on the WebSocket
@@ -34,15 +46,19 @@ def answered(answer: type[Struct], what: str, *problems: str) -> dict[int | str,
         200: {"description": what, "content": {"application/json": {"schema": reference}}}
     }
     for name in (*problems, "internal-error"):
-        kind = KINDS[name]
-        found[kind.status] = {
-            "description": f"{kind.title} (`/problems/{name}`). {kind.advice}",
-            "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name=ProblemDetails.__name__)}}},
-        }
+        found[KINDS[name].status] = _problem(name)
     return found
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
+def _problem(name: str) -> dict[str, Any]:
+    kind = KINDS[name]
+    return {
+        "description": f"{kind.title} (`/problems/{name}`). {kind.advice}",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name=ProblemDetails.__name__)}}},
+    }
+
+
+def describe(app: FastAPI, declared: Iterable[Declared]) -> dict[str, Any]:
     """The whole document, made once."""
     if app.openapi_schema is None:
         document = get_openapi(
@@ -58,6 +74,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         _, components = msgspec.json.schema_components((*EXAMPLES, ProblemDetails), ref_template=_REF)
         document.setdefault("components", {})["schemas"] = components
         _show_examples(document)
+        _show_access(document, declared)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -70,3 +87,16 @@ def _show_examples(document: dict[str, Any]) -> None:
             content = operation["responses"]["200"]["content"].get("application/json", {})
             if content.get("schema", {}).get("$ref") in by_reference:
                 content["example"] = by_reference[content["schema"]["$ref"]]
+
+
+def _show_access(document: dict[str, Any], declared: Iterable[Declared]) -> None:
+    """Which scope an operation needs, how a caller shows who it is, and how it is refused."""
+    document["components"]["securitySchemes"] = SCHEMES
+    for route in declared:
+        if route.scope == OPEN or route.path not in document["paths"]:
+            continue
+        for method in route.methods:
+            operation = document["paths"][route.path].get(method.lower())
+            if operation is not None:
+                operation["security"] = [{name: [route.scope]} for name in SCHEMES]
+                operation["responses"] |= {str(KINDS[name].status): _problem(name) for name in REFUSALS}

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from api.access.ports import Access
 from schemas.rows import Bar, Latest, ScoreStatus
 
 
@@ -104,5 +105,6 @@ class Ports:
     """The metrics of this process in Prometheus' text format."""
     now_ns: Callable[[], int]
     """The wall clock: nanoseconds since the Unix epoch."""
+    access: Access
     predictor: Predictor | None = None
     """Without one there is nothing under `/v2`."""

@@ -50,6 +50,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unknown-symbol": Kind(404, "Unknown symbol", "GET /v1/symbols lists the symbols; they are case-sensitive."),
     "method-not-allowed": Kind(405, "Method not allowed", "The header Allow lists the methods of this path."),
     "invalid-request": Kind(422, "Invalid request", "`errors` says which part is wrong and what was expected."),
+    "unauthenticated": Kind(
+        401, "Who are you?", "Show a key as `Authorization: Bearer tk_…`; `tickwire keys create` makes one."
+    ),
+    "forbidden": Kind(403, "Not allowed", "The detail names the scope; a key of another role may have it."),
     "forbidden-origin": Kind(403, "Origin not allowed", "Add the page's origin to the API's allowed origins."),
     "too-many-clients": Kind(503, "Too many clients", "Come back after the seconds in the header Retry-After."),
     "not-ready": Kind(503, "Not ready", "`errors` says what is missing; GET /healthz says whether we live."),
@@ -64,9 +68,11 @@ class Problem(TickwireError):
     """An answer that is not the one that was asked for. `kind` is a key of `KINDS`."""
 
     def __init__(
-        self, kind: str, detail: str, *, errors: Sequence[FieldError] = (), suggestions: Sequence[str] = ()
-    ) -> None:
+        self, kind: str, detail: str, *, errors: Sequence[FieldError] = (), suggestions: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(detail)
+        self.headers = headers or {}
         self.kind, self.detail, self.errors, self.suggestions = kind, detail, errors, suggestions
 
 
@@ -83,7 +89,8 @@ def render(scope: Mapping[str, Any], problem: Problem, *, status: int | None = N
         errors=problem.errors,
         suggestions=problem.suggestions,
     )
-    headers = {"retry-after": RETRY_AFTER_S[problem.kind]} if problem.kind in RETRY_AFTER_S else None
+    headers = {"retry-after": RETRY_AFTER_S[problem.kind]} if problem.kind in RETRY_AFTER_S else {}
+    headers |= problem.headers
     return Response(msgspec.json.encode(details), details.status, headers, MEDIA_TYPE)
 
 

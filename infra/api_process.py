@@ -10,11 +10,13 @@ from typing import Any
 import redis
 import structlog
 
+from api.access.ports import Access
 from api.app import create_app
 from api.feed.channels import CHANNEL_OF_TOPIC
 from api.feed.hub import FeedHub
 from api.ports import Ports
 from api.server import listen, serve
+from infra.access.callers import access
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.history import ClickHouseHistory
@@ -25,7 +27,6 @@ from infra.replay_names import database_of, key_prefix, topic_of
 from infra.settings import Settings
 from infra.status import RedisStatus
 from infra.telemetry import Telemetry
-from schemas.errors import SettingsError
 
 MOST = 4096
 WAIT_S = 0.1
@@ -33,12 +34,12 @@ WAIT_S = 0.1
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    with access(settings) as judged:
+        _serve(settings, judged)
+
+
+def _serve(settings: Settings, judged: Access) -> None:
     api, telemetry, clock = settings.api, Telemetry(), WallClock()
-    if api.host not in {"127.0.0.1", "localhost", "::1"}:
-        raise SettingsError(
-            f"TICKWIRE_API__HOST: expected a loopback address, was {api.host!r}: the API has no keys yet, "
-            "so it must not be reachable from outside; put a proxy that checks who asks in front of it"
-        )
     url = settings.redis.url.get_secret_value()
     clickhouse = settings.clickhouse
     database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
@@ -53,6 +54,7 @@ def run(settings: Settings) -> None:
         meter=telemetry,
         exposition=telemetry.exposition,
         now_ns=clock.now_ns,
+        access=judged,
         predictor=OnDemandModels(settings.data / "models", telemetry),
     )
     app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)

@@ -157,6 +157,10 @@ class Api(Section):
     port: int = Field(8000, ge=0, le=65535)
     origins: tuple[str, ...] = ()
     """Allowed beside loopback."""
+    keys: Path | None = None
+    """Where API keys are kept (their hashes); `access/keys.json` under the data directory where left out."""
+    key: SecretStr = SecretStr("")
+    """The key that `tickwire watch` and other commands show to the API; the dev key of a running `tickwire up` without it."""
     namespace: str = Field("", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
     """A replay that was made with --topics, to be served instead of live."""
 

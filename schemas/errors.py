@@ -3,6 +3,7 @@
 TickwireError
 ├── SchemaError         bytes that are not what their topic declares
 ├── SettingsError       a setting that is unknown, misspelt or impossible
+├── AccessError         who may do what is not declared, or is kept in a broken file
 ├── InputError          a file or feed that is not what it says it is
 ├── IndicatorError      a declaration that cannot be folded
 ├── ModelError          a model that must not be used
@@ -32,6 +33,10 @@ class SchemaError(TickwireError):
 
 class SettingsError(TickwireError):
     """A setting that is unknown, misspelt or impossible."""
+
+
+class AccessError(TickwireError):
+    """Who may do what is not declared, or is kept in a file that cannot be trusted."""
 
 
 class InputError(TickwireError):

@@ -15,9 +15,14 @@ from msgspec import Meta, Struct
 
 SLOW_CLIENT: Final = 4008
 BAD_MESSAGES: Final = 4000
+UNAUTHENTICATED: Final = 4001
+"""Nothing good was shown within 5 s; see `api.feed.entry`."""
+KEY_ENDED: Final = 4003
+"""The key or token was revoked, or its time is over; the connection was fine until then."""
 SERVICE_RESTART: Final = 1012
 CLOSE_CODES: Final[Mapping[int, str]] = {
-    BAD_MESSAGES: "bad_messages", SLOW_CLIENT: "slow_client", SERVICE_RESTART: "goodbye",
+    BAD_MESSAGES: "bad_messages", SLOW_CLIENT: "slow_client", UNAUTHENTICATED: "unauthenticated",
+    KEY_ENDED: "key_ended", SERVICE_RESTART: "goodbye",
 }  # fmt: skip
 """Why the server closes a connection; 1009 is a message that was too large."""
 
@@ -80,7 +85,9 @@ class Welcome(Struct, frozen=True, kw_only=True, tag="welcome"):
 class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of a subscription that was not taken; `too_many_subscriptions` begins at this symbol of the channel."""
 
-    code: Literal["unknown_channel", "unknown_symbol", "too_many_subscriptions", "symbols_unavailable"]
+    code: Literal[
+        "unknown_channel", "forbidden_channel", "unknown_symbol", "too_many_subscriptions", "symbols_unavailable"
+    ]
     channel: str = ""
     symbol: str = ""
 

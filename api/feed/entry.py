@@ -1,0 +1,124 @@
+"""Who may open the feed and hear which channel, and until when.
+
+A key or token is shown in a header (`Authorization: Bearer …`, `X-API-Key: …`), as a subprotocol `tickwire.key.…` beside
+`tickwire.json` (for browsers, which cannot set headers; ours never echoes it), or in the first message within 5 s:
+`{"op":"auth","key":"…"}`. The server says nothing before it knows who asks; then the welcome comes.
+"""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from fastapi import WebSocket
+from msgspec import Struct
+from starlette.websockets import WebSocketDisconnect
+
+from api.access.gate import Gate, shown
+from api.feed.channels import Channel
+from api.feed.hub import FeedHub
+from api.feed.messages import KEY_ENDED, UNAUTHENTICATED
+from api.feed.session import Session
+from api.problems import Problem
+
+SUBPROTOCOL: Final = "tickwire.json"
+KEY_SUBPROTOCOL: Final = "tickwire.key."
+AUTH_WITHIN_S: Final = 5.0
+MAX_WAITING: Final = 100
+"""Connections that have not said who they are; the next one is told to come back."""
+CHECK_S: Final = 1.0
+"""Between two looks at whether the keys of open connections are still good."""
+
+
+class Auth(Struct, frozen=True, kw_only=True, tag_field="op", tag="auth"):
+    """The first message of a client that showed nothing in its headers."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Who was let in: what was shown (nothing, where nobody needs to), and the channels that may be heard."""
+
+    credential: str | None
+    channels: Collection[str]
+
+
+class Door:
+    """Lets clients in, and out again when what they have shown is no longer good."""
+
+    def __init__(self, hub: FeedHub, gate: Gate) -> None:
+        self._hub, self._gate = hub, gate
+        self._open: dict[Session, str] = {}
+        self._waiting = 0
+
+    async def greet(self, websocket: WebSocket) -> Guest | None:
+        """Whoever shows something good in the handshake, else the first message; None where the connection was closed.
+
+        Accepts the connection. Raises: `Problem`, before it is accepted, for a handshake that is refused.
+        """
+        credential = _in_handshake(websocket)
+        guest = await self._guest(credential) if credential is not None else self._anybody()
+        if guest is None and self._waiting >= MAX_WAITING:
+            raise Problem("too-many-clients", "too many connections have not said who they are")
+        await websocket.accept(subprotocol=_subprotocol(websocket))
+        return guest or await self._first_message(websocket)
+
+    async def serve(self, guest: Guest, session: Session) -> None:
+        """The conversation, until either side ends it or the guest's key does."""
+        if guest.credential is None:
+            await session.run()
+            return
+        self._open[session] = guest.credential
+        try:
+            await session.run()
+        finally:
+            del self._open[session]
+
+    async def run(self) -> None:
+        """Close connections whose key was revoked or is over, until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            for session, credential in list(self._open.items()):
+                if not self._gate.holds(credential):
+                    session.close(KEY_ENDED)
+
+    def _anybody(self) -> Guest | None:
+        channels = _heard_with(self._gate.anonymous, self._hub.channels.values())
+        return Guest(None, channels) if channels else None
+
+    async def _guest(self, credential: str) -> Guest:
+        principal = await self._gate.identify(credential)
+        channels = _heard_with(principal.scopes, self._hub.channels.values())
+        if not channels:
+            raise Problem("forbidden", f"the role {principal.role} may hear no channel")
+        return Guest(credential, channels)
+
+    async def _first_message(self, websocket: WebSocket) -> Guest | None:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(AUTH_WITHIN_S):
+                auth = msgspec.json.decode(await websocket.receive_text(), type=Auth)
+                return await self._guest(auth.key)
+        except WebSocketDisconnect:
+            return None
+        except (TimeoutError, KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, Problem):
+            await websocket.close(UNAUTHENTICATED, "unauthenticated")
+            return None
+        finally:
+            self._waiting -= 1
+
+
+def _heard_with(scopes: Collection[str], channels: Collection[Channel]) -> Collection[str]:
+    return frozenset(channel.name for channel in channels if channel.scope in scopes)
+
+
+def _in_handshake(websocket: WebSocket) -> str | None:
+    offered = [name for name in websocket.scope["subprotocols"] if name.startswith(KEY_SUBPROTOCOL)]
+    return offered[0].removeprefix(KEY_SUBPROTOCOL) if offered else shown(websocket)
+
+
+def _subprotocol(websocket: WebSocket) -> str | None:
+    """A browser that offers any wants one of them back; the one with the key must not be it."""
+    return SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
