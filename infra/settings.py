@@ -150,6 +150,19 @@ class Registry(Section):
     """How long one question may take; models in the cache score on."""
 
 
+class Tokens(Section):
+    """JWTs of an identity provider, beside API keys; none are taken without these."""
+
+    issuer: str = ""
+    audience: str = ""
+    jwks_url: str = ""
+    """Where the issuer's public keys are, such as `https://id.example.com/.well-known/jwks.json`."""
+    ca_file: str = ""
+    role_claim: str = "roles"
+    """viewer, analyst, operator or admin, or a list that has one; `realm_access.roles` looks inside."""
+    leeway: Duration = timedelta(seconds=60)
+
+
 class Api(Section):
     """REST, feed and metrics."""
 
@@ -161,6 +174,7 @@ class Api(Section):
     """Where API keys are kept (their hashes); `access/keys.json` under the data directory where left out."""
     key: SecretStr = SecretStr("")
     """The key that `tickwire watch` and other commands show to the API; the dev key of a running `tickwire up` without it."""
+    tokens: Tokens = Tokens()
     namespace: str = Field("", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
     """A replay that was made with --topics, to be served instead of live."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from api.access.ports import KEY_PREFIX, Access, Principal
 from infra.access.dev_key import LOOPBACK, dev_key
 from infra.access.keys import KeyFile
+from infra.access.tokens import TokenReader, token_reader
 from infra.clock import WallClock
 from infra.settings import Settings
 from schemas.errors import SettingsError
@@ -16,20 +17,23 @@ from schemas.errors import SettingsError
 
 @dataclass(frozen=True)
 class Callers:
-    """`api.access.ports.Authority` over the key file, and the dev key where there is one."""
+    """`api.access.ports.Authority` over the key file, an issuer's tokens, and the dev key where there is one."""
 
     keys: KeyFile
+    tokens: TokenReader | None
     dev: str = ""
 
     def identify(self, credential: str) -> Principal | None:
         if not credential.startswith(KEY_PREFIX):
-            return None
+            return None if self.tokens is None else self.tokens.identify(credential)
         if self.dev and hmac.compare_digest(credential.encode(), self.dev.encode()):
             return Principal("dev key", "admin")
         key = self.keys.find(credential)
         return None if key is None else Principal(f"key {key.id}", key.role)
 
     def holds(self, credential: str) -> bool:
+        if self.tokens is not None and not credential.startswith(KEY_PREFIX):
+            return self.tokens.holds(credential)
         return self.identify(credential) is not None
 
 
@@ -39,8 +43,11 @@ def key_file(settings: Settings) -> KeyFile:
 
 
 def wants_dev_key(settings: Settings) -> bool:
-    """Whether this run needs a key of its own: nobody has made one. Raises: `SettingsError` where others could reach us."""
-    if key_file(settings).any_active():
+    """Whether this run needs a key of its own: nobody has made one, and no issuer is set.
+
+    Raises: `SettingsError` where others could reach us.
+    """
+    if key_file(settings).any_active() or token_reader(settings.api.tokens) is not None:
         return False
     if settings.api.host not in LOOPBACK:
         raise SettingsError(
@@ -53,13 +60,13 @@ def wants_dev_key(settings: Settings) -> bool:
 @contextmanager
 def access(settings: Settings) -> Iterator[Access]:
     """How callers of the API process are judged, while the block lasts. Raises: `SettingsError`, `AccessError`."""
-    keys = key_file(settings)
+    keys, tokens = key_file(settings), token_reader(settings.api.tokens)
     anonymous = frozenset({"metrics:read"} if settings.api.host in LOOPBACK else ())  # as the scoring process's are
     if not wants_dev_key(settings):
-        yield Access(Callers(keys), anonymous)
+        yield Access(Callers(keys, tokens), anonymous)
         return
     with dev_key(settings.data, fresh=False) as key:
-        yield Access(Callers(keys, key), anonymous)
+        yield Access(Callers(keys, tokens, key), anonymous)
 
 
 def told_where(data: Path) -> str:

@@ -64,7 +64,8 @@ class KeyFile:
     def __init__(self, path: Path, now_ns: Callable[[], int]) -> None:
         self.path, self._now_ns = path, now_ns
         self._lock = threading.Lock()
-        self._looked = self._stamp = None  # type: float | tuple[int, int, int] | None
+        self._looked = -LOOK_S
+        self._stamp: tuple[int, int, int] | None = None
         self._keys: Mapping[str, Key] = {}
 
     def find(self, credential: str) -> Key | None:
@@ -109,7 +110,7 @@ class KeyFile:
 
     def _current(self) -> Mapping[str, Key]:
         with self._lock:
-            if self._looked is None or time.monotonic() - self._looked >= LOOK_S:
+            if time.monotonic() - self._looked >= LOOK_S:
                 self._looked = time.monotonic()
                 self._look()
             return self._keys
