@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from api.access.gate import Gate
 from api.access.needs import declarations
@@ -27,6 +28,19 @@ from api.routes.stream import stream_routes
 from schemas.errors import ModelError
 
 _log = logging.getLogger("tickwire.api")
+MAX_BODY_BYTES: Final = 1 << 20
+"""Of a request, where its route does not say more."""
+LOOPBACK_PAGES: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+CORS_HEADERS: Final = (
+    "authorization",
+    "x-api-key",
+    "content-type",
+    "idempotency-key",
+    "if-none-match",
+    "if-match",
+    "x-request-id",
+)
+EXPOSED: Final = ("etag", "link", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id")
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "market", "description": "The newest scores and features, and closed bars"},
     {"name": "operations", "description": "Health, readiness, metrics, version"},
@@ -36,7 +50,7 @@ TAGS: Final[list[dict[str, Any]]] = [
 def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[str] = ()) -> FastAPI:
     """The application. `hub`: whoever consumes the topics publishes into it. `version`: of the distribution.
 
-    `origins`: web pages, besides those on loopback, that may open the feed, such as `https://desk.example.com`.
+    `origins`: web pages, besides those on loopback, that may open the feed and ask us, such as `https://desk.example.com`.
     """
 
     @asynccontextmanager
@@ -54,6 +68,7 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
 
     app = FastAPI(
         title="tickwire", version=version, lifespan=lifespan, openapi_tags=TAGS, docs_url=None, redoc_url=None,
+        max_body_size=MAX_BODY_BYTES,
         exception_handlers={
             **HANDLERS, Problem: on_caller_problem, InferenceRefused: on_refused, ModelError: on_model_error,
         },
@@ -67,7 +82,11 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     if ports.predictor is not None:
         app.include_router(inference_routes(ports.predictor, version))
     app.include_router(page_routes())
-    app.add_middleware(RequestFrame, meter=ports.meter)
+    app.add_middleware(
+        CORSMiddleware, allow_origins=list(origins), allow_origin_regex=LOOPBACK_PAGES,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"], allow_headers=CORS_HEADERS, expose_headers=EXPOSED,
+    )  # fmt: skip
+    app.add_middleware(RequestFrame, meter=ports.meter, origins=origins)
     declared = list(declarations(app))
     app.openapi = lambda: describe(app, declared)  # type: ignore[method-assign]
     return app

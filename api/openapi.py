@@ -22,7 +22,7 @@ EXAMPLES: Final[Mapping[type[Struct], object]] = {
     answers.Ready: examples.READY,
     answers.Version: examples.VERSION,
 }
-REFUSALS: Final = ("unauthenticated", "forbidden")
+REFUSALS: Final = ("unauthenticated", "forbidden", "too-many-requests")
 _ROLES: Final = "; ".join(f"{role}: {', '.join(name for name in SCOPES if name in ROLES[role])}" for role in ROLES)
 SCHEMES: Final[Mapping[str, Mapping[str, str]]] = {
     "bearer": {

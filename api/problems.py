@@ -54,6 +54,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         401, "Who are you?", "Show a key as `Authorization: Bearer tk_…`; `tickwire keys create` makes one."
     ),
     "forbidden": Kind(403, "Not allowed", "The detail names the scope; a key of another role may have it."),
+    "too-many-requests": Kind(
+        429, "Too many requests", "Come back after the seconds in Retry-After; see RateLimit-Policy."
+    ),
     "forbidden-origin": Kind(403, "Origin not allowed", "Add the page's origin to the API's allowed origins."),
     "too-many-clients": Kind(503, "Too many clients", "Come back after the seconds in the header Retry-After."),
     "not-ready": Kind(503, "Not ready", "`errors` says what is missing; GET /healthz says whether we live."),

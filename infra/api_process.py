@@ -34,12 +34,13 @@ WAIT_S = 0.1
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    with access(settings) as judged:
-        _serve(settings, judged)
+    telemetry = Telemetry()
+    with access(settings, telemetry) as judged:
+        _serve(settings, telemetry, judged)
 
 
-def _serve(settings: Settings, judged: Access) -> None:
-    api, telemetry, clock = settings.api, Telemetry(), WallClock()
+def _serve(settings: Settings, telemetry: Telemetry, judged: Access) -> None:
+    api, clock = settings.api, WallClock()
     url = settings.redis.url.get_secret_value()
     clickhouse = settings.clickhouse
     database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from infra.access.audited import record_command
 from infra.clickhouse import Database
 from infra.clock import WallClock
 from infra.kafka_writer import KafkaWriter
@@ -34,6 +35,7 @@ def ask(settings: Settings, change: ModelChange) -> int:
             f"{change.model} is not among the models in {settings.data / 'models'}, or cannot be used; "
             "`tickwire models` lists them, `tickwire models register` brings one"
         )
+    record_command(settings, f"model {change.action}", model=change.model)
     return write_change(settings.kafka, change, WallClock())
 
 

@@ -163,6 +163,19 @@ class Tokens(Section):
     leeway: Duration = timedelta(seconds=60)
 
 
+class Rates(Section):
+    """How often one caller may ask, by kind of request; callers without a key are counted by address."""
+
+    read: str = "1000/second"
+    infer: str = "500/second"
+    sql: str = "120/minute"
+    write: str = "120/minute"
+    message: str = "50/second"
+    """Of a client of the feed."""
+    refused: str = "30/minute"
+    """Keys that were not good, by address; then 429, and the audit log tells of no more of them."""
+
+
 class Api(Section):
     """REST, feed and metrics."""
 
@@ -174,7 +187,10 @@ class Api(Section):
     """Where API keys are kept (their hashes); `access/keys.json` under the data directory where left out."""
     key: SecretStr = SecretStr("")
     """The key that `tickwire watch` and other commands show to the API; the dev key of a running `tickwire up` without it."""
+    audit_key: SecretStr = SecretStr("")
+    """Seals the lines of the audit log; whoever has it can check them, and nobody else can write one."""
     tokens: Tokens = Tokens()
+    rates: Rates = Rates()
     namespace: str = Field("", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
     """A replay that was made with --topics, to be served instead of live."""
 

@@ -32,6 +32,32 @@ class Authority(Protocol):
         """Whether a credential that was good still is. From memory, for it is asked each second for every connection."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What is left of a rate: `limit` requests of this kind in `window_s`, `remaining` of them, whole again in `reset_s`."""
+
+    kind: str
+    allowed: bool
+    limit: int
+    window_s: float
+    remaining: int
+    reset_s: float
+
+
+class Limiter(Protocol):
+    """How often callers may ask. Must always answer: a request waits for it."""
+
+    async def hit(self, who: str, kind: str) -> Allowance:
+        """Count one request, and say whether it may go on."""
+
+
+class Audit(Protocol):
+    """Where it is kept who did what. Blocks."""
+
+    def record(self, what: str, who: str, **detail: str) -> None:
+        """One line, for good. Raises: `AccessError`."""
+
+
 @dataclass(frozen=True)
 class Access:
     """Everything by which callers are judged."""
@@ -39,3 +65,7 @@ class Access:
     authority: Authority
     anonymous: frozenset[str] = frozenset()
     """Scopes of a caller who shows nothing."""
+    limiter: Limiter | None = None
+    """Without one, everybody may ask as often as they like: for tests and benches."""
+    audit: Audit | None = None
+    """Without one, nothing is recorded: for tests and benches."""

@@ -30,6 +30,10 @@ ADMIN: Final[Mapping[str, str]] = {
     "access:read": "Which keys there are",
 }
 SCOPES: Final[Mapping[str, str]] = {**VIEWER, **ANALYST, **OPERATOR, **ADMIN}
+KINDS: Final[Mapping[str, str]] = {
+    "models:infer": "infer", "sql:query": "sql", "alerts:write": "write", "models:write": "write"
+}  # fmt: skip
+"""Which rate a scope's requests count towards; `read` where none is named."""
 ROLES: Final[Mapping[str, frozenset[str]]] = {
     "viewer": frozenset(VIEWER),
     "analyst": frozenset({**VIEWER, **ANALYST}),

@@ -15,7 +15,7 @@ from fastapi import WebSocket
 from msgspec import Struct
 from starlette.websockets import WebSocketDisconnect
 
-from api.access.gate import Gate, shown
+from api.access.gate import Gate, address_of
 from api.feed.channels import Channel
 from api.feed.hub import FeedHub
 from api.feed.messages import KEY_ENDED, UNAUTHENTICATED
@@ -39,8 +39,12 @@ class Auth(Struct, frozen=True, kw_only=True, tag_field="op", tag="auth"):
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Who was let in: what was shown (nothing, where nobody needs to), and the channels that may be heard."""
+    """Who was let in, under which name its messages are counted, and the channels it may hear.
 
+    credential   what was shown; None where nobody needs to
+    """
+
+    name: str
     credential: str | None
     channels: Collection[str]
 
@@ -58,8 +62,8 @@ class Door:
 
         Accepts the connection. Raises: `Problem`, before it is accepted, for a handshake that is refused.
         """
-        credential = _in_handshake(websocket)
-        guest = await self._guest(credential) if credential is not None else self._anybody()
+        credential = _in_subprotocol(websocket) or await self._gate.shown(websocket)
+        guest = self._anybody(websocket) if credential is None else await self._guest(websocket, credential)
         if guest is None and self._waiting >= MAX_WAITING:
             raise Problem("too-many-clients", "too many connections have not said who they are")
         await websocket.accept(subprotocol=_subprotocol(websocket))
@@ -84,23 +88,28 @@ class Door:
                 if not self._gate.holds(credential):
                     session.close(KEY_ENDED)
 
-    def _anybody(self) -> Guest | None:
-        channels = _heard_with(self._gate.anonymous, self._hub.channels.values())
-        return Guest(None, channels) if channels else None
+    async def permits(self, guest: Guest) -> bool:
+        """Whether the guest may say one more thing now."""
+        allowance = await self._gate.spend(guest.name, "message")
+        return allowance is None or allowance.allowed
 
-    async def _guest(self, credential: str) -> Guest:
-        principal = await self._gate.identify(credential)
+    def _anybody(self, websocket: WebSocket) -> Guest | None:
+        channels = _heard_with(self._gate.anonymous, self._hub.channels.values())
+        return Guest(address_of(websocket), None, channels) if channels else None
+
+    async def _guest(self, websocket: WebSocket, credential: str) -> Guest:
+        principal = await self._gate.identify(websocket, credential)
         channels = _heard_with(principal.scopes, self._hub.channels.values())
         if not channels:
             raise Problem("forbidden", f"the role {principal.role} may hear no channel")
-        return Guest(credential, channels)
+        return Guest(principal.name, credential, channels)
 
     async def _first_message(self, websocket: WebSocket) -> Guest | None:
         self._waiting += 1
         try:
             async with asyncio.timeout(AUTH_WITHIN_S):
                 auth = msgspec.json.decode(await websocket.receive_text(), type=Auth)
-                return await self._guest(auth.key)
+                return await self._guest(websocket, auth.key)
         except WebSocketDisconnect:
             return None
         except (TimeoutError, KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, Problem):
@@ -114,9 +123,9 @@ def _heard_with(scopes: Collection[str], channels: Collection[Channel]) -> Colle
     return frozenset(channel.name for channel in channels if channel.scope in scopes)
 
 
-def _in_handshake(websocket: WebSocket) -> str | None:
+def _in_subprotocol(websocket: WebSocket) -> str | None:
     offered = [name for name in websocket.scope["subprotocols"] if name.startswith(KEY_SUBPROTOCOL)]
-    return offered[0].removeprefix(KEY_SUBPROTOCOL) if offered else shown(websocket)
+    return (offered[0].removeprefix(KEY_SUBPROTOCOL) or "none") if offered else None
 
 
 def _subprotocol(websocket: WebSocket) -> str | None:

@@ -128,9 +128,9 @@ class Gap(Struct, frozen=True, kw_only=True, tag="gap", rename={"first": "from",
 
 
 class Error(Struct, frozen=True, kw_only=True, tag="error"):
-    """A message of the client that was not understood; the connection goes on."""
+    """A message of the client that was not understood, or was one too many; the connection goes on."""
 
-    code: Literal["bad_json", "bad_message"]
+    code: Literal["bad_json", "bad_message", "rate_limited"]
     message: str
 
 

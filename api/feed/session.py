@@ -1,7 +1,7 @@
 """The conversation with one client: a reader that obeys, and a writer that alone sends."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -39,11 +39,11 @@ class Session:
 
     def __init__(
         self, websocket: WebSocket, hub: FeedHub, snapshots: Snapshots, meter: Meter, now_ns: Callable[[], int],
-        allowed: Collection[str],
+        allowed: Collection[str], permits: Callable[[], Awaitable[bool]],
     ) -> None:  # fmt: skip
         self._websocket, self._hub, self._snapshots = websocket, hub, snapshots
         self._meter, self._now_ns = meter, now_ns
-        self._allowed = allowed
+        self._allowed, self._permits = allowed, permits
         self._limits = hub.limits
         self._client = hub.join()
         self._bad = 0
@@ -129,6 +129,9 @@ class Session:
             await self._obey(message.get("text") or message.get("bytes") or b"")
 
     async def _obey(self, raw: str | bytes) -> None:
+        if not await self._permits():
+            self._complain(Error(code="rate_limited", message="too many messages; say less, or say it more slowly"))
+            return
         try:
             op = OPS.decode(raw)
         except msgspec.ValidationError as error:

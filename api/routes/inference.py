@@ -40,7 +40,7 @@ _log = logging.getLogger("tickwire.api")
 
 def inference_routes(predictor: Predictor, version: str) -> APIRouter:
     """`/v2`, `/v2/health/…`, `/v2/models/{name}[/versions/{version}][/ready|/infer]`."""
-    router = APIRouter(prefix="/v2", include_in_schema=False)
+    router = APIRouter(prefix="/v2", include_in_schema=False, max_body_size=2 * MAX_BYTES)  # `_body` refuses before
     guarded = APIRouter(dependencies=[needs("models:infer")])
     inference = Inference(predictor)
     _add_server_routes(router, inference, version)

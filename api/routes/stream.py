@@ -1,6 +1,7 @@
 """The WebSocket door: who may come in."""
 
 from collections.abc import Callable, Collection
+from functools import partial
 
 from fastapi import APIRouter, WebSocket
 
@@ -40,7 +41,7 @@ def stream_routes(
         if guest is None:
             meter.count("tickwire_feed_closed_total", reason=CLOSE_CODES[UNAUTHENTICATED])
             return
-        session = Session(websocket, hub, snapshots, meter, now_ns, guest.channels)
+        session = Session(websocket, hub, snapshots, meter, now_ns, guest.channels, partial(door.permits, guest))
         await door.serve(guest, session)
 
     return router

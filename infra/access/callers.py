@@ -2,13 +2,16 @@
 
 import hmac
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from api.access.ports import KEY_PREFIX, Access, Principal
+from api.ports import Meter
+from infra.access.audited import audit_log
 from infra.access.dev_key import LOOPBACK, dev_key
 from infra.access.keys import KeyFile
+from infra.access.rates import RateLimiter
 from infra.access.tokens import TokenReader, token_reader
 from infra.clock import WallClock
 from infra.settings import Settings
@@ -58,15 +61,13 @@ def wants_dev_key(settings: Settings) -> bool:
 
 
 @contextmanager
-def access(settings: Settings) -> Iterator[Access]:
+def access(settings: Settings, meter: Meter) -> Iterator[Access]:
     """How callers of the API process are judged, while the block lasts. Raises: `SettingsError`, `AccessError`."""
     keys, tokens = key_file(settings), token_reader(settings.api.tokens)
     anonymous = frozenset({"metrics:read"} if settings.api.host in LOOPBACK else ())  # as the scoring process's are
-    if not wants_dev_key(settings):
-        yield Access(Callers(keys, tokens), anonymous)
-        return
-    with dev_key(settings.data, fresh=False) as key:
-        yield Access(Callers(keys, tokens, key), anonymous)
+    limiter = RateLimiter(settings.api.rates, settings.redis.url.get_secret_value(), meter)
+    with dev_key(settings.data, fresh=False) if wants_dev_key(settings) else nullcontext("") as dev:
+        yield Access(Callers(keys, tokens, dev), anonymous, limiter, audit_log(settings))
 
 
 def told_where(data: Path) -> str:

@@ -30,7 +30,7 @@ from schemas.errors import AccessError
 LOOK_S: Final = 0.5
 ID_BYTES: Final = 5
 SECRET_BYTES: Final = 32
-_NOBODY: Final = "0" * 64
+_NO_HASH: Final = "0" * 64
 
 
 class Key(Struct, frozen=True, kw_only=True):
@@ -58,6 +58,13 @@ class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: tuple[Key, ...]
 
 
+Note = Callable[[Key], None]
+
+
+def _nobody(key: Key) -> None:
+    """Told of changes that nobody keeps account of."""
+
+
 class KeyFile:
     """The keys of a file, read again when it has changed; safe to use from several threads and processes."""
 
@@ -72,7 +79,7 @@ class KeyFile:
         """The active key that this is; the same work whether its id, its secret or neither is known."""
         key = self._current().get(credential.removeprefix(KEY_PREFIX).partition("_")[0])
         shown = sha256(credential.encode("utf-8", "surrogatepass")).hexdigest()
-        right = hmac.compare_digest(shown, key.sha256 if key is not None else _NOBODY)
+        right = hmac.compare_digest(shown, key.sha256 if key is not None else _NO_HASH)
         return key if right and key is not None and key.state(self._now_ns()) == "active" else None
 
     def all(self) -> list[Key]:
@@ -83,8 +90,11 @@ class KeyFile:
         """Whether anybody could come in. Raises: `AccessError`."""
         return any(key.state(self._now_ns()) == "active" for key in self.all())
 
-    def create(self, name: str, role: str, lifetime: timedelta | None) -> tuple[Key, str]:
-        """A new key, and what to show to the API: the only time that it is seen. Raises: `AccessError`."""
+    def create(self, name: str, role: str, lifetime: timedelta | None, note: Note = _nobody) -> tuple[Key, str]:
+        """A new key, and what to show to the API: the only time that it is seen. Raises: `AccessError`.
+
+        note   is told before it counts, and may raise to prevent it
+        """
         if role not in ROLES:
             raise AccessError(f"expected one of the roles {', '.join(ROLES)}; was {role!r}")
         if not 0 < len(name) <= 64 or not name.isprintable():
@@ -96,15 +106,17 @@ class KeyFile:
             id=id_, name=name, role=role, sha256=sha256(credential.encode()).hexdigest(), created=now, expires=expires
         )
         with self._writing() as keys:
+            note(key)
             keys[id_] = key
         return key, credential
 
-    def revoke(self, id_: str) -> Key:
+    def revoke(self, id_: str, note: Note = _nobody) -> Key:
         """End a key for good; one that was revoked stays as it is. Raises: `AccessError` where there is none."""
         with self._writing() as keys:
             if id_ not in keys:
                 raise AccessError(f"no key has the id {id_[:40]!r}; `tickwire keys list` shows them")
             if keys[id_].revoked is None:
+                note(keys[id_])
                 keys[id_] = msgspec.structs.replace(keys[id_], revoked=self._now_ns())
             return keys[id_]
 

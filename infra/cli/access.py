@@ -41,3 +41,23 @@ def revoke(
     from infra.settings import load  # noqa: PLC0415
 
     command.revoke(load(), key, as_json=json)
+
+
+audit = typer.Typer(help="The audit log: who did what.", no_args_is_help=True)
+
+
+@audit.callback()
+def _group() -> None:
+    """Keep `verify` a command of its own."""
+
+
+@audit.command()
+def verify(
+    head: Annotated[str, typer.Option(help="N:SEAL as an earlier run printed it; that line must still be there.")] = "",
+    json: Json = False,
+) -> None:
+    """Whether every line of the audit log is as it was written, and none is missing. 0 whole, 1 not."""
+    from infra.cli import audit as command  # noqa: PLC0415
+    from infra.settings import load  # noqa: PLC0415
+
+    raise typer.Exit(command.verify(load(), head, as_json=json))

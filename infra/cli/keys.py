@@ -2,11 +2,13 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
+from infra.access.audited import record_command
 from infra.access.callers import key_file
 from infra.access.keys import Key
 from infra.clock import WallClock
@@ -15,7 +17,9 @@ from infra.settings import Settings
 
 def create(settings: Settings, name: str, role: str, days: float, *, as_json: bool) -> None:
     """Make a key and show it, this once."""
-    key, credential = key_file(settings).create(name, role, timedelta(days=days) if days else None)
+    key, credential = key_file(settings).create(
+        name, role, timedelta(days=days) if days else None, partial(_record, settings, "key create")
+    )
     if as_json:
         print(json.dumps(_told(key) | {"key": credential}))
         return
@@ -42,8 +46,12 @@ def listed(settings: Settings, *, as_json: bool) -> None:
 
 def revoke(settings: Settings, id_: str, *, as_json: bool) -> None:
     """End a key for good."""
-    key = key_file(settings).revoke(id_)
+    key = key_file(settings).revoke(id_, partial(_record, settings, "key revoke"))
     print(json.dumps(_told(key)) if as_json else f"key {key.id} ({key.name}) is revoked")
+
+
+def _record(settings: Settings, what: str, key: Key) -> None:
+    record_command(settings, what, id=key.id, name=key.name, role=key.role)
 
 
 def _told(key: Key) -> dict[str, Any]:

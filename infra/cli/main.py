@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.cli.access import keys
+from infra.cli.access import audit, keys
 from infra.cli.batch import app as batch
 from infra.cli.models import app as models
 from schemas.errors import TickwireError, WriterError
@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(batch)
+app.add_typer(audit, name="audit", rich_help_panel="Access")
 app.add_typer(keys, name="keys", rich_help_panel="Access")
 app.add_typer(models, name="models", rich_help_panel="Models")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

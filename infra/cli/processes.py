@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from infra.access.secret_values import secrets_of
 from infra.instance import attached
 from infra.logs import configure_logging
 from infra.settings import Settings
@@ -18,7 +19,7 @@ NO_MODEL_YET: Final = "none-yet"
 
 def ready(settings: Settings) -> Settings:
     """Logging set up, and the addresses of what runs here filled in."""
-    configure_logging(settings.logging.level, json=settings.logging.json_lines)
+    configure_logging(settings.logging.level, json=settings.logging.json_lines, secrets=secrets_of(settings))
     return attached(settings)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from infra.access.audited import record_command
 from infra.clickhouse import connect
 from infra.instance import attached
 from infra.settings import Settings, explain
@@ -27,6 +28,8 @@ EXAMPLES = """
 def sql(settings: Settings, query: str, *, as_json: bool) -> None:
     """Run a statement and print its rows; without one, list the tables."""
     settings = attached(settings)
+    if query:
+        record_command(settings, "sql", statement=query)
     database = connect(
         _within(settings.clickhouse.url.get_secret_value(), settings.clickhouse.database),
         timeout_s=settings.clickhouse.timeout.total_seconds(),

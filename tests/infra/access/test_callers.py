@@ -10,15 +10,16 @@ from infra.access.callers import access, key_file, wants_dev_key
 from infra.access.dev_key import dev_key, own_headers, read
 from infra.cli.main import app
 from infra.settings import Settings
+from infra.telemetry import Telemetry
 from schemas.errors import SettingsError
 
 
 def settings(data: Path, **api: object) -> Settings:
-    return Settings.model_validate({"data": data, "api": api})
+    return Settings.model_validate({"data": data, "api": api, "redis": {"url": "redis://127.0.0.1:1/0"}})
 
 
 def test_on_loopback_without_keys_the_run_has_a_key_of_its_own_that_ends_with_it(tmp_path: Path) -> None:
-    with access(settings(tmp_path)) as judged:
+    with access(settings(tmp_path), Telemetry()) as judged:
         key = read(tmp_path)
         assert (tmp_path / "dev-key").stat().st_mode & 0o777 == 0o600
         principal = judged.authority.identify(key)
@@ -27,7 +28,7 @@ def test_on_loopback_without_keys_the_run_has_a_key_of_its_own_that_ends_with_it
         assert judged.authority.identify(key + "x") is None
         assert judged.anonymous == {"metrics:read"}
     assert read(tmp_path) == ""
-    with access(settings(tmp_path)) as judged:
+    with access(settings(tmp_path), Telemetry()) as judged:
         assert judged.authority.identify(key) is None
 
 
@@ -40,7 +41,7 @@ def test_elsewhere_without_keys_it_does_not_start(tmp_path: Path, host: str) -> 
 def test_elsewhere_with_a_key_it_starts_and_tells_strangers_nothing(tmp_path: Path) -> None:
     found = settings(tmp_path, host="0.0.0.0")
     _, credential = key_file(found).create("desk", "analyst", None)
-    with access(found) as judged:
+    with access(found, Telemetry()) as judged:
         principal = judged.authority.identify(credential)
         assert principal is not None
         assert principal.role == "analyst"
@@ -50,7 +51,7 @@ def test_elsewhere_with_a_key_it_starts_and_tells_strangers_nothing(tmp_path: Pa
 
 def test_a_restarted_process_of_the_same_run_has_the_same_dev_key_and_a_new_run_another(tmp_path: Path) -> None:
     with dev_key(tmp_path, fresh=True) as first:
-        with access(settings(tmp_path)):
+        with access(settings(tmp_path), Telemetry()):
             assert read(tmp_path) == first
         assert read(tmp_path) == first
     (tmp_path / "dev-key").write_text("left by a killed run\n")
