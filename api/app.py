@@ -65,6 +65,8 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
                 each.cancel()
                 with suppress(CancelledError):
                     await each
+            if ports.access.limiter is not None:
+                await ports.access.limiter.close()
 
     app = FastAPI(
         title="tickwire", version=version, lifespan=lifespan, openapi_tags=TAGS, docs_url=None, redoc_url=None,

@@ -66,7 +66,7 @@ class ClickHouse(Section):
     """The history. Without `url` the embedded engine is started."""
 
     url: SecretStr = SecretStr("")
-    """`http://user:password@host:8123/` or `native://user:password@host:9000/`."""
+    """`http://user:password@host:8123/` or `native://user:password@host:9000/`; with TLS `https://…?ca_file=PATH`, `natives://…`."""
     database: str = Field("tickwire", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
     compression: Literal["none", "lz4", "zstd"] = "none"
     timeout: Duration = timedelta(seconds=30)
@@ -77,6 +77,7 @@ class Redis(Section):
     """The newest rows. Without `url` an embedded Valkey is started."""
 
     url: SecretStr = SecretStr("")
+    """`redis://user:password@host:6379/0`; with TLS `rediss://…?ssl_ca_certs=PATH`."""
     ttl: Duration = timedelta(days=1)
     port: int = Field(6379, ge=0, le=65535)
 

@@ -50,6 +50,9 @@ class Limiter(Protocol):
     async def hit(self, who: str, kind: str) -> Allowance:
         """Count one request, and say whether it may go on."""
 
+    async def close(self) -> None:
+        """Let go of what was opened for it."""
+
 
 class Audit(Protocol):
     """Where it is kept who did what. Blocks."""

@@ -9,6 +9,7 @@ import structlog
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
+from redis.asyncio import ConnectionPool
 
 from api.access.ports import Allowance
 from api.ports import Meter
@@ -26,9 +27,12 @@ class RateLimiter:
 
     def __init__(self, rates: Rates, redis_url: str, meter: Meter) -> None:
         self._rates, self._meter = parsed(rates), meter
+        self._pool = ConnectionPool.from_url(
+            redis_url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, client_name="tickwire"
+        )
         storage = RedisStorage(
             f"async+{redis_url}", wrap_exceptions=True, implementation="redispy", key_prefix="tickwire:rate",
-            socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, client_name="tickwire",
+            connection_pool=self._pool,  # type: ignore[arg-type]  # its annotation knows texts and numbers only
         )  # fmt: skip
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
@@ -41,14 +45,18 @@ class RateLimiter:
                 found = await self._counted(self._shared, who, kind)
             except (StorageError, OSError, TimeoutError) as error:
                 self._away_until = time.monotonic() + AWAY_S
-                self._meter.gauge("tickwire_rate_limits_local", 1)
+                self._meter.gauge("tickwire_rate_limits_shared_up", 0)
                 structlog.get_logger().error(
                     "rate limits are counted by each process for itself: Redis does not answer", reason=str(error)[:300]
                 )
             else:
-                self._meter.gauge("tickwire_rate_limits_local", 0)
+                self._meter.gauge("tickwire_rate_limits_shared_up", 1)
                 return found
         return await self._counted(self._local, who, kind)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.disconnect()
 
     async def _counted(self, limiter: MovingWindowRateLimiter, who: str, kind: str) -> Allowance:
         rate = self._rates[kind]

@@ -71,6 +71,7 @@ def partitions_of(text: str) -> tuple[int, ...]:
 
 def news(settings: Settings) -> None:
     """Score raw news until told to stop."""
+    from infra.access.faust_login import faust_credentials  # noqa: PLC0415
     from infra.clock import WallClock  # noqa: PLC0415
     from infra.telemetry import Telemetry  # noqa: PLC0415
     from models.sentiment import LexiconSentiment  # noqa: PLC0415
@@ -79,7 +80,17 @@ def news(settings: Settings) -> None:
     settings = ready(settings)
     brokers, datadir = settings.kafka.bootstrap.split(","), settings.data / "faust"
     partitions = settings.kafka.partitions
-    run(build_app(brokers, datadir, LexiconSentiment(), WallClock(), Telemetry(), partitions=partitions))
+    run(
+        build_app(
+            brokers,
+            datadir,
+            LexiconSentiment(),
+            WallClock(),
+            Telemetry(),
+            partitions=partitions,
+            credentials=faust_credentials(settings.kafka),
+        )
+    )
 
 
 def api(settings: Settings) -> None:

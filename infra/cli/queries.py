@@ -3,6 +3,7 @@
 import json
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -49,7 +50,7 @@ def sql(settings: Settings, query: str, *, as_json: bool) -> None:
 
 
 def _within(url: str, database: str) -> str:
-    return f"{url.rstrip('/')}/{database}"
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
 
 
 def _cell(value: Any, type_: str) -> str:

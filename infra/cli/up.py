@@ -34,7 +34,8 @@ NEXT: Final = """
   .venv/bin/tickwire doctor                       what works here, and what does not
 Ctrl-C stops everything.
 """
-KEY: Final = """The page, with the key of this run: {api}/#key={key}
+KEY: Final = """
+The page, with the key of this run: {api}/#key={key}
 Programs show it as `Authorization: Bearer …`; `tickwire keys create` makes keys that last."""
 HISTORY_WITHIN_S: Final = 120.0
 CAUGHT_UP_NS: Final = 3_000_000_000
@@ -236,9 +237,9 @@ class _Start:
             models = ", ".join(f"{name} {id_}" for name, id_ in score["models"].items())
             out.print(f"models: {models}; ONNX on {score['provider'] or 'nothing yet'}; logs in {s.data / 'logs'}")
         out.print(f"services up after {services_s:.1f} s, scoring after {time.monotonic() - self.began:.1f} s")
-        out.print(NEXT.format(api=api, symbol=symbols[0]), soft_wrap=True)
         if key := read(s.data):
             out.print(KEY.format(api=api, key=key), soft_wrap=True, highlight=False)
+        out.print(NEXT.format(api=api, symbol=symbols[0]), soft_wrap=True)
 
 
 def _bare(url: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import faust
 import msgspec
+from faust.auth import Credentials
 
 from models.sentiment import Sentiment
 from schemas.errors import BackendError, SchemaError
@@ -129,15 +130,17 @@ class NewsAgent:
             self._room.release()
 
 
-def build_app(
+def build_app(  # noqa: PLR0913 - what a worker is made of
     brokers: Sequence[str], datadir: Path, sentiment: Sentiment, clock: Clock, meter: Meter,
     *, group: str = "tickwire-news", member: str = "0", partitions: int = PARTITIONS,
+    credentials: Credentials | None = None,
 ) -> faust.App:  # fmt: skip
     """The worker, not started.
 
     brokers  `host:port`     datadir  Faust's own files     group  consumer group: where reading goes on after a restart
     member   name of this worker in its group, one for each that runs: a worker that was killed takes its place again at
              once (without a name, one that is killed blocks its group on the embedded broker for ever)
+    credentials  how to reach brokers that want TLS or a login
 
     Topics must exist. `concurrency` stays 1: with more, Faust commits offsets past records in work.
     """
@@ -147,7 +150,7 @@ def build_app(
         topic_partitions=partitions, key_serializer="raw", value_serializer="raw",
         consumer_auto_offset_reset="earliest", broker_max_poll_records=500, broker_commit_interval=1.0,
         broker_session_timeout=30.0, broker_heartbeat_interval=3.0, consumer_group_instance_id=f"{group}-{member}",
-        stream_wait_empty=True, producer_acks=-1,
+        stream_wait_empty=True, producer_acks=-1, broker_credentials=credentials,
     )  # fmt: skip
     agent = NewsAgent(app, sentiment, clock, meter)
     app.agent(agent.items, name="news", concurrency=1)(agent.read)

@@ -13,6 +13,9 @@ class Count:
     most: int
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
 
+    async def close(self) -> None:
+        pass
+
     async def hit(self, who: str, kind: str) -> Allowance:
         self.hits[who, kind] += 1
         left = self.most - self.hits[who, kind]

@@ -30,6 +30,8 @@ def test_processes_count_together_and_callers_and_kinds_apart(valkey: Valkey, mo
         assert all(0 < answer.reset_s <= 120 for answer in answers)
         assert (await two.hit("key other", "read")).allowed
         assert (await two.hit("key together", "sql")).allowed
+        await one.close()
+        await two.close()
 
     asyncio.run(asked())
 
@@ -49,12 +51,13 @@ def test_without_redis_each_process_counts_for_itself_and_says_so_until_redis_is
         answers = [await limiter.hit("k", "read") for _ in range(7)]
         assert time.monotonic() - began < 5
         assert [answer.allowed for answer in answers] == [True] * 5 + [False] * 2
-        assert b"tickwire_rate_limits_local 1.0" in telemetry.exposition()
+        assert b"tickwire_rate_limits_shared_up 0.0" in telemetry.exposition()
         server.program.start()
         server.await_ready()
         await asyncio.sleep(0.3)
         assert (await limiter.hit("k", "read")).remaining == 4  # it forgot: the embedded one keeps nothing
-        assert b"tickwire_rate_limits_local 0.0" in telemetry.exposition()
+        await limiter.close()
+        assert b"tickwire_rate_limits_shared_up 1.0" in telemetry.exposition()
 
     try:
         with structlog.testing.capture_logs() as lines:
