@@ -1,7 +1,7 @@
 """The API as one ASGI application, made from its ports."""
 
 import logging
-from asyncio import CancelledError, Task, create_task
+from asyncio import CancelledError, Task, TaskGroup, create_task
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -55,16 +55,14 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = [create_task(hub.run()), create_task(door.run())]
-        for each in running:
-            each.add_done_callback(_say_if_it_failed)
+        running = create_task(_feed(hub, door))
+        running.add_done_callback(_say_if_it_failed)
         try:
             yield
         finally:
-            for each in running:
-                each.cancel()
-                with suppress(CancelledError):
-                    await each
+            running.cancel()
+            with suppress(CancelledError):
+                await running
             if ports.access.limiter is not None:
                 await ports.access.limiter.close()
 
@@ -92,6 +90,13 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     declared = list(declarations(app))
     app.openapi = lambda: describe(app, declared)  # type: ignore[method-assign]
     return app
+
+
+async def _feed(hub: FeedHub, door: Door) -> None:
+    """Both or neither: nothing is delivered while nobody looks whose key has ended."""
+    async with TaskGroup() as both:
+        both.create_task(hub.run())
+        both.create_task(door.run())
 
 
 def _say_if_it_failed(feed: "Task[None]") -> None:

@@ -7,6 +7,7 @@ A key or token is shown in a header (`Authorization: Bearer â€¦`, `X-API-Key: â€
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 from api.access.gate import Gate, address_of
 from api.feed.channels import Channel
 from api.feed.hub import FeedHub
-from api.feed.messages import KEY_ENDED, UNAUTHENTICATED
+from api.feed.messages import CLOSE_CODES, KEY_ENDED, UNAUTHENTICATED
 from api.feed.session import Session
 from api.problems import Problem
 
@@ -113,7 +114,8 @@ class Door:
         except WebSocketDisconnect:
             return None
         except (TimeoutError, KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, Problem):
-            await websocket.close(UNAUTHENTICATED, "unauthenticated")
+            with suppress(WebSocketDisconnect):
+                await websocket.close(UNAUTHENTICATED, CLOSE_CODES[UNAUTHENTICATED])
             return None
         finally:
             self._waiting -= 1

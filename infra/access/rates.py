@@ -18,6 +18,7 @@ from schemas.errors import SettingsError
 
 ANSWER_S: Final = 0.25
 """How long Redis may take: a request waits for it."""
+CONNECT_S: Final = 1.0
 AWAY_S: Final = 5.0
 """How long Redis is left alone after it did not answer."""
 
@@ -28,7 +29,7 @@ class RateLimiter:
     def __init__(self, rates: Rates, redis_url: str, meter: Meter) -> None:
         self._rates, self._meter = parsed(rates), meter
         self._pool = ConnectionPool.from_url(
-            redis_url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S, client_name="tickwire"
+            redis_url, socket_timeout=ANSWER_S, socket_connect_timeout=CONNECT_S, client_name="tickwire"
         )
         storage = RedisStorage(
             f"async+{redis_url}", wrap_exceptions=True, implementation="redispy", key_prefix="tickwire:rate",

@@ -43,8 +43,11 @@ class TokenReader:
 
     def holds(self, token: str) -> bool:
         """Whether a token whose signature was good is not over."""
-        claims = jwt.decode(token, options={"verify_signature": False})
-        return float(claims["exp"]) + self.settings.leeway.total_seconds() > time.time()
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+            return float(claims["exp"]) + self.settings.leeway.total_seconds() > time.time()
+        except (jwt.PyJWTError, KeyError, ValueError):
+            return False
 
     def _claims(self, token: str) -> Mapping[str, Any]:
         header = jwt.get_unverified_header(token)

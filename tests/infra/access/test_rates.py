@@ -20,6 +20,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 def test_processes_count_together_and_callers_and_kinds_apart(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 10.0)  # this machine may be busy
+    monkeypatch.setattr(module, "CONNECT_S", 10.0)
 
     async def asked() -> None:
         one, two = (RateLimiter(RATES, valkey.url, Telemetry()) for _ in range(2))
@@ -41,6 +42,7 @@ def test_without_redis_each_process_counts_for_itself_and_says_so_until_redis_is
 ) -> None:
     monkeypatch.setattr(module, "AWAY_S", 0.2)
     monkeypatch.setattr(module, "ANSWER_S", 10.0)  # this machine may be busy
+    monkeypatch.setattr(module, "CONNECT_S", 10.0)
     telemetry, server = Telemetry(), started(tmp_path)
 
     async def asked() -> None:

@@ -32,9 +32,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def test_redis_is_reached_by_tls_and_only_with_a_certificate_of_the_right_authority(
-    valkey: Valkey, made: Certificates
+    valkey: Valkey, made: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Valkey's wheel is built without TLS, so it stands in front of it."""
+    monkeypatch.setattr("infra.access.rates.ANSWER_S", 10.0)  # this machine may be busy
+    monkeypatch.setattr("infra.access.rates.CONNECT_S", 10.0)
     with tls_in_front_of(valkey.port, made) as port:
         good = f"rediss://{HOST}:{port}/0?ssl_ca_certs={made.authority}"
         store = LatestStore(good, ttl_s=60)
