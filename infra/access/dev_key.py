@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from api.access.ports import KEY_PREFIX
+from infra.access.keys import key_file
 from infra.settings import Settings
+from schemas.errors import SettingsError
 
 FILE: Final = "dev-key"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -20,6 +22,21 @@ def read(data: Path) -> str:
         return (data / FILE).read_text(encoding="ascii").strip()
     except FileNotFoundError:
         return ""
+
+
+def wants_dev_key(settings: Settings) -> bool:
+    """Whether this run needs a key of its own: nobody has made one, and no issuer is set.
+
+    Raises: `SettingsError` where others could reach us.
+    """
+    if key_file(settings).any_active() or settings.api.tokens.jwks_url:
+        return False
+    if settings.api.host not in LOOPBACK:
+        raise SettingsError(
+            f"TICKWIRE_API__HOST: expected a loopback address as long as there are no API keys, was {settings.api.host!r}; "
+            "make one first: tickwire keys create NAME --role viewer"
+        )
+    return True
 
 
 @contextmanager
@@ -49,3 +66,8 @@ def own_headers(settings: Settings) -> dict[str, str]:
     """What our own commands show to the API: the key that was set, else the one of this machine's run."""
     key = settings.api.key.get_secret_value() or read(settings.data)
     return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def told_where(data: Path) -> str:
+    """How a user of `tickwire api` gets at the key."""
+    return f"there are no API keys yet; this run's own is in {data / FILE} (tickwire keys create makes lasting ones)"

@@ -25,6 +25,8 @@ from msgspec import Struct
 
 from api.access.ports import KEY_PREFIX
 from api.access.scopes import ROLES
+from infra.clock import WallClock
+from infra.settings import Settings
 from schemas.errors import AccessError
 
 LOOK_S: Final = 0.5
@@ -171,3 +173,8 @@ class KeyFile:
                 out.flush()
                 os.fsync(out.fileno())
             draft.replace(self.path)
+
+
+def key_file(settings: Settings) -> KeyFile:
+    """The keys of this installation."""
+    return KeyFile(settings.api.keys or settings.data / "access" / "keys.json", WallClock().now_ns)

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from infra.access.audited import record_command
-from infra.access.callers import key_file
-from infra.access.keys import Key
+from infra.access.keys import Key, key_file
 from infra.clock import WallClock
 from infra.settings import Settings
 

@@ -95,7 +95,7 @@ def news(settings: Settings) -> None:
 
 def api(settings: Settings) -> None:
     """Serve until told to stop."""
-    from infra.access.callers import told_where, wants_dev_key  # noqa: PLC0415
+    from infra.access.dev_key import told_where, wants_dev_key  # noqa: PLC0415
     from infra.api_process import run  # noqa: PLC0415
 
     if wants_dev_key(settings):

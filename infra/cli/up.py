@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
-from infra.access.callers import wants_dev_key
-from infra.access.dev_key import dev_key, own_headers, read
+from infra.access.dev_key import dev_key, own_headers, read, wants_dev_key
 from infra.cli.processes import NO_MODEL_YET
 from infra.embedded.ports import free_port
 from infra.embedded.service import Service

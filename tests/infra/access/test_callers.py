@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from infra.access.callers import access, key_file, wants_dev_key
-from infra.access.dev_key import dev_key, own_headers, read
+from infra.access.callers import access
+from infra.access.dev_key import dev_key, own_headers, read, wants_dev_key
+from infra.access.keys import key_file
 from infra.cli.main import app
 from infra.settings import Settings
 from infra.telemetry import Telemetry

@@ -15,7 +15,8 @@ from api.access.needs import declarations
 from api.app import create_app
 from api.feed.hub import FeedHub
 from api.ports import Ports
-from infra.access.callers import access, key_file
+from infra.access.callers import access
+from infra.access.keys import key_file
 from infra.access.secret_values import secrets_of
 from infra.clickhouse import connect
 from infra.history import ClickHouseHistory

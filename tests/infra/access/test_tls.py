@@ -19,11 +19,9 @@ from infra.telemetry import Telemetry
 from schemas.errors import BackendError, DatabaseUnavailable, SettingsError, StoreUnavailable
 from tests.services.apache_kafka import kafka_cluster
 from tests.services.certificates import Certificates, certificates, tls_in_front_of
-from tests.services.clickhouse_ways import CURRENT, clickhouse_url, gateway_url
+from tests.services.clickhouse_ways import CURRENT
 from tests.services.processes import HOST, free_ports
 from tests.services.valkey import Valkey
-
-__all__ = ["clickhouse_url", "gateway_url"]
 
 
 @pytest.fixture(scope="module")
