@@ -61,12 +61,11 @@ def jars() -> Path:
 
 @contextmanager
 def kafka_cluster(
-    brokers: int = 3, settings: Mapping[str, str] | None = None, *, heap_mb: int = 512, listener: str = ""
+    brokers: int = 3, settings: Mapping[str, str] | None = None, *, heap_mb: int = 512
 ) -> Iterator[ApacheKafka]:
     """Format, start and await a cluster of so many brokers, and take it away again, also where we are killed.
 
-    `settings`: broker properties that override the fixture's. `heap_mb`: of each broker. `listener`: one more of a single
-    broker, such as `SASL_SSL://127.0.0.1:9093`, for which `settings` say what it needs.
+    `settings`: broker properties that override the fixture's. `heap_mb`: of each broker.
     """
     _need("java", "openjdk-17-jre-headless")
     folder = Path(tempfile.mkdtemp(prefix="tickwire-kafka-"))
@@ -76,7 +75,7 @@ def kafka_cluster(
         bootstrap = ",".join(f"{HOST}:{port}" for port in ports[:brokers])
         for node in range(brokers):
             config = folder / f"{node}.properties"
-            config.write_text(_properties(node, ports, folder / f"{node}", settings or {}, listener))
+            config.write_text(_properties(node, ports, folder / f"{node}", settings or {}))
             command = [*_with_us(), *_java(heap_mb), "kafka.Kafka", str(config)]
             programs.append(Program(command, folder / f"{node}.log", env=_environment()))
         _format(folder, brokers)
@@ -120,17 +119,16 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"}}
 
 
-def _properties(node: int, ports: Sequence[int], data: Path, settings: Mapping[str, str], listener: str = "") -> str:
+def _properties(node: int, ports: Sequence[int], data: Path, settings: Mapping[str, str]) -> str:
     brokers = len(ports) // 2
     copies, majority = str(brokers), str(brokers // 2 + 1)
-    more = f",{listener}" if listener else ""
     controllers = [f"{other}@{HOST}:{port}" for other, port in enumerate(ports[brokers:])]
     properties = {
         "process.roles": "broker,controller",
         "node.id": str(node),
         "controller.quorum.voters": ",".join(controllers),
-        "listeners": f"PLAINTEXT://{HOST}:{ports[node]},CONTROLLER://{HOST}:{ports[brokers + node]}{more}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports[node]}{more}",
+        "listeners": f"PLAINTEXT://{HOST}:{ports[node]},CONTROLLER://{HOST}:{ports[brokers + node]}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports[node]}",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": str(data),
         "auto.create.topics.enable": "false",

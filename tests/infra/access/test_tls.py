@@ -1,26 +1,22 @@
-"""TLS and logins to Kafka, Redis and ClickHouse, with a certificate authority of our own; and what is refused."""
+"""TLS to Redis and ClickHouse with a certificate authority of our own, and what is refused; what Faust gets to log in with."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from infra.access.faust_login import faust_credentials
 from infra.access.rates import RateLimiter
 from infra.cli.queries import _within
 from infra.clickhouse import connect
-from infra.kafka import create_topics, topic_id
 from infra.redis import LatestStore
 from infra.settings import Kafka, Rates
 from infra.telemetry import Telemetry
-from schemas.errors import BackendError, DatabaseUnavailable, SettingsError, StoreUnavailable
-from tests.services.apache_kafka import kafka_cluster
+from schemas.errors import DatabaseUnavailable, SettingsError, StoreUnavailable
 from tests.services.certificates import Certificates, certificates, tls_in_front_of
 from tests.services.clickhouse_ways import CURRENT
-from tests.services.processes import HOST, free_ports
+from tests.services.processes import HOST
 from tests.services.valkey import Valkey
 
 
@@ -80,63 +76,14 @@ def test_the_authority_stays_in_the_address_where_the_database_is_named(made: Ce
         connect("https://h/?verify=0")
 
 
-USERS = 'user_tickwire="right-word"'
-
-
-@pytest.fixture(scope="module")
-def secured(made: Certificates) -> Iterator[Kafka]:
-    """A broker with a listener that wants TLS and a login."""
-    (port,) = free_ports(1)
-    login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-    settings = {
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(made.server),
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl_ssl.plain.sasl.jaas.config": f"{login} {USERS};",
-    }
-    with kafka_cluster(brokers=1, settings=settings, listener=f"SASL_SSL://{HOST}:{port}"):
-        yield Kafka.model_validate(
-            {
-                "bootstrap": f"{HOST}:{port}", "partitions": 1, "security_protocol": "sasl_ssl", "sasl_mechanism": "PLAIN",
-                "username": "tickwire", "password": "right-word", "ca_file": str(made.authority),
-            }
-        )  # fmt: skip
-
-
-@pytest.mark.kafka
-def test_kafka_is_reached_by_tls_and_login_and_by_nothing_less(
-    secured: Kafka, made: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert create_topics(secured)
-    assert topic_id(secured)
-    monkeypatch.setattr("infra.kafka.ANSWER_S", 5)
-    for change in (
-        {"ca_file": str(made.stranger)},
-        {"password": "wrong-word"},
-        {"security_protocol": "plaintext", "sasl_mechanism": ""},
-    ):
-        bad = Kafka.model_validate(secured.model_dump() | change)
-        with pytest.raises(BackendError):
-            create_topics(bad)
-
-
-@pytest.mark.kafka
-def test_faust_s_client_is_let_in_with_the_same_settings(secured: Kafka) -> None:
-    """aiokafka, with what Faust hands on to it."""
-    credentials: Any = faust_credentials(secured)
-
-    async def said() -> None:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=secured.bootstrap, security_protocol=credentials.protocol.value,
-            sasl_mechanism=credentials.mechanism.value, sasl_plain_username=credentials.username,
-            sasl_plain_password=credentials.password, ssl_context=credentials.ssl_context,
-        )  # fmt: skip
-        async with asyncio.timeout(30):
-            await producer.start()
-            await producer.stop()
-
-    create_topics(secured)
-    asyncio.run(said())
+def test_faust_s_client_gets_the_same_login_as_ours(made: Certificates) -> None:
+    kafka = Kafka.model_validate(
+        {"security_protocol": "sasl_ssl", "sasl_mechanism": "SCRAM-SHA-512", "username": "u", "password": "p",
+         "ca_file": str(made.authority)}
+    )  # fmt: skip
+    found: Any = faust_credentials(kafka)
+    assert (found.protocol.value, found.mechanism.value) == ("SASL_SSL", "SCRAM-SHA-512")
+    assert (found.username, found.password) == ("u", "p")
+    assert found.ssl_context.check_hostname
+    assert len(found.ssl_context.get_ca_certs()) == 1
     assert faust_credentials(Kafka()) is None
