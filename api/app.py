@@ -1,14 +1,18 @@
 """The API as one ASGI application, made from its ports."""
 
 import logging
-from asyncio import CancelledError, Task, create_task
+from asyncio import CancelledError, Task, TaskGroup, create_task
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
+from api.access.gate import Gate
+from api.access.needs import declarations
 from api.asyncapi import asyncapi_routes
+from api.feed.entry import Door
 from api.feed.features import FeatureFeed
 from api.feed.hub import FeedHub
 from api.inference_messages import InferenceRefused
@@ -17,18 +21,31 @@ from api.newest import Newest
 from api.openapi import describe
 from api.page import page_routes
 from api.ports import Ports
-from api.problems import HANDLERS
+from api.problems import HANDLERS, Problem
 from api.routes.alerts import alert_routes
 from api.routes.bars import bar_routes
 from api.routes.health import health_routes
 from api.routes.hooks import hook_routes
-from api.routes.inference import inference_routes, on_model_error, on_refused
+from api.routes.inference import inference_routes, on_caller_problem, on_model_error, on_refused
 from api.routes.market import market_routes
 from api.routes.sql import sql_routes
 from api.routes.stream import stream_routes
 from schemas.errors import ModelError
 
 _log = logging.getLogger("tickwire.api")
+MAX_BODY_BYTES: Final = 1 << 20
+"""Of a request, where its route does not say more."""
+LOOPBACK_PAGES: Final = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
+CORS_HEADERS: Final = (
+    "authorization",
+    "x-api-key",
+    "content-type",
+    "idempotency-key",
+    "if-none-match",
+    "if-match",
+    "x-request-id",
+)
+EXPOSED: Final = ("etag", "link", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id")
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "market", "description": "The newest scores and features, and closed bars"},
     {
@@ -43,31 +60,35 @@ TAGS: Final[list[dict[str, Any]]] = [
 def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[str] = ()) -> FastAPI:
     """The application. `hub`: whoever consumes the topics publishes into it. `version`: of the distribution.
 
-    `origins`: web pages, besides those on loopback, that may open the feed, such as `https://desk.example.com`.
+    `origins`: web pages, besides those on loopback, that may open the feed and ask us, such as `https://desk.example.com`.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = [create_task(hub.run()), create_task(FeatureFeed(hub, newest).run())]
-        for each in running:
-            each.add_done_callback(_say_if_it_failed)
+        running = create_task(_feed(hub, door, FeatureFeed(hub, newest)))
+        running.add_done_callback(_say_if_it_failed)
         try:
             yield
         finally:
-            for each in running:
-                each.cancel()
-                with suppress(CancelledError):
-                    await each
+            running.cancel()
+            with suppress(CancelledError):
+                await running
+            if ports.access.limiter is not None:
+                await ports.access.limiter.close()
 
     app = FastAPI(
         title="tickwire", version=version, lifespan=lifespan, openapi_tags=TAGS, docs_url=None, redoc_url=None,
-        exception_handlers={**HANDLERS, InferenceRefused: on_refused, ModelError: on_model_error},
+        max_body_size=MAX_BODY_BYTES,
+        exception_handlers={
+            **HANDLERS, Problem: on_caller_problem, InferenceRefused: on_refused, ModelError: on_model_error,
+        },
     )  # fmt: skip
-    newest = Newest(ports.latest)
+    newest, gate = Newest(ports.latest), Gate(ports.access)
+    app.state.gate, door = gate, Door(hub, gate)
     app.include_router(market_routes(newest))
     app.include_router(bar_routes(ports, newest))
     app.include_router(health_routes(ports, hub, version))
-    app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins))
+    app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins, door))
     if ports.predictor is not None:
         app.include_router(inference_routes(ports.predictor, version))
     if ports.rules is not None and ports.alerts is not None:
@@ -78,9 +99,22 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     if ports.hooks is not None:
         app.include_router(hook_routes(ports.hooks))
     app.include_router(page_routes())
-    app.add_middleware(RequestFrame, meter=ports.meter)
-    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    app.add_middleware(
+        CORSMiddleware, allow_origins=list(origins), allow_origin_regex=LOOPBACK_PAGES,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"], allow_headers=CORS_HEADERS, expose_headers=EXPOSED,
+    )  # fmt: skip
+    app.add_middleware(RequestFrame, meter=ports.meter, origins=origins)
+    declared = list(declarations(app))
+    app.openapi = lambda: describe(app, declared)  # type: ignore[method-assign]
     return app
+
+
+async def _feed(hub: FeedHub, door: Door, features: FeatureFeed) -> None:
+    """All or none: nothing is delivered while nobody looks whose key has ended."""
+    async with TaskGroup() as together:
+        together.create_task(hub.run())
+        together.create_task(door.run())
+        together.create_task(features.run())
 
 
 def _say_if_it_failed(feed: "Task[None]") -> None:

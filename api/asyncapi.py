@@ -7,6 +7,8 @@ import msgspec
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from api.access.needs import needs
+from api.access.scopes import OPEN
 from api.feed import messages
 from api.feed.channels import CHANNELS
 from api.feed.views import PACKED, SUBPROTOCOLS
@@ -19,7 +21,7 @@ _MESSAGE: Final = "#/components/messages/{name}"
 
 def asyncapi_routes(version: str) -> APIRouter:
     """`/asyncapi.json`."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs(OPEN)])
     document = msgspec.json.encode(describe_feed(version))
 
     @router.get("/asyncapi.json", include_in_schema=False)

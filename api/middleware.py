@@ -4,11 +4,14 @@ import asyncio
 import logging
 import re
 import secrets
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.access.gate import rate_headers
+from api.feed.origins import is_allowed
 from api.ports import Meter
 from api.problems import Problem, render
 
@@ -17,6 +20,9 @@ SAFE_HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "x-frame-options": "DENY",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -26,8 +32,8 @@ _log = logging.getLogger("tickwire.api")
 class RequestFrame:
     """Pure ASGI middleware around the whole application; WebSocket connections pass untouched."""
 
-    def __init__(self, app: ASGIApp, meter: Meter) -> None:
-        self._app, self._meter = app, meter
+    def __init__(self, app: ASGIApp, meter: Meter, origins: Collection[str]) -> None:
+        self._app, self._meter, self._origins = app, meter, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -42,11 +48,11 @@ class RequestFrame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _put_headers(message, request_id)
+                _put_headers(message, scope["state"])
             await send(message)
 
         try:
-            await self._app(scope, receive, framed)
+            await self._answer(scope, receive, framed)
         except Exception:
             _log.exception("request failed", extra={"request_id": request_id, "path": scope["path"]})
             if status:
@@ -54,6 +60,15 @@ class RequestFrame:
             await render(scope, Problem("internal-error", "the request could not be answered"))(scope, receive, framed)
         finally:
             self._measure(scope, status, asyncio.get_running_loop().time() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whatever the application says, to pages that may ask us."""
+        for origin in Headers(scope=scope).getlist("origin"):
+            if not is_allowed(origin, self._origins):
+                refusal = Problem("forbidden-origin", f"pages of {origin[:200]} may not ask us")
+                await render(scope, refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
     def _measure(self, scope: Scope, status: int, seconds: float) -> None:
         route = _template(scope)
@@ -74,8 +89,9 @@ def _request_id(scope: Scope) -> str:
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
-def _put_headers(message: Message, request_id: str) -> None:
+def _put_headers(message: Message, state: Mapping[str, Any]) -> None:
     headers = MutableHeaders(scope=message)
-    headers["x-request-id"] = request_id
-    for name, value in SAFE_HEADERS.items():
+    headers["x-request-id"] = state["request_id"]
+    allowance = state.get("allowance")
+    for name, value in (SAFE_HEADERS | (rate_headers(allowance) if allowance is not None else {})).items():
         headers.setdefault(name, value)

@@ -1,6 +1,6 @@
 """OpenAPI 3.1 from the very types that are encoded: FastAPI describes the parameters, msgspec the answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from msgspec import Struct
 
 from api import alert_answers, answers, examples, hook_answers
+from api.access.needs import Declared
+from api.access.scopes import OPEN, ROLES, SCOPES
 from api.problems import KINDS, MEDIA_TYPE, ProblemDetails
 from api.sql.messages import SqlQueries, SqlRequest, SqlResult
 from schemas.rules import Rule, RuleTaken, StandingRule
@@ -29,6 +31,16 @@ OF_ALERTS: Final = (
     alert_answers.Rules, alert_answers.SaidPage, alert_answers.Tried, alert_answers.BacktestRequest, Rule, RuleTaken,
     StandingRule,
 )  # fmt: skip
+REFUSALS: Final = ("unauthenticated", "forbidden", "too-many-requests")
+_ROLES: Final = "; ".join(f"{role}: {', '.join(name for name in SCOPES if name in ROLES[role])}" for role in ROLES)
+SCHEMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": f"An API key `tk_…`, or a JWT. Scopes by role: {_ROLES}",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key `tk_…`"},
+}
 _REF: Final = "#/components/schemas/{name}"
 DESCRIPTION: Final = """Scored market ticks. Latest values and closed bars are here; live updates are on the WebSocket
 `/v1/stream` (see the page `/`). Times are RFC 3339 in UTC with nine digits. Errors are `application/problem+json` (RFC
@@ -47,13 +59,19 @@ def answered(
     content |= {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in files}
     found: dict[int | str, dict[str, Any]] = {200: {"description": what, "content": content}}
     for name in (*problems, "internal-error"):
-        kind = KINDS[name]
-        told = f"{kind.title} (`/problems/{name}`). {kind.advice}"
-        found[kind.status] = {
-            "description": f"{found[kind.status]['description']} {told}" if kind.status in found else told,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name=ProblemDetails.__name__)}}},
-        }
+        kind, told = KINDS[name], _problem(name)
+        if kind.status in found:
+            told["description"] = f"{found[kind.status]['description']} {told['description']}"
+        found[kind.status] = told
     return found
+
+
+def _problem(name: str) -> dict[str, Any]:
+    kind = KINDS[name]
+    return {
+        "description": f"{kind.title} (`/problems/{name}`). {kind.advice}",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name=ProblemDetails.__name__)}}},
+    }
 
 
 def asked_with(body: type[Struct]) -> dict[str, Any]:
@@ -66,7 +84,7 @@ def asked_with(body: type[Struct]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
+def describe(app: FastAPI, declared: Iterable[Declared]) -> dict[str, Any]:
     """The whole document, made once."""
     if app.openapi_schema is None:
         document = get_openapi(
@@ -83,6 +101,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         _, components = msgspec.json.schema_components(described, ref_template=_REF)
         document.setdefault("components", {})["schemas"] = components
         _show_examples(document)
+        _show_access(document, declared)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -95,3 +114,16 @@ def _show_examples(document: dict[str, Any]) -> None:
             content = operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
             if content.get("schema", {}).get("$ref") in by_reference:
                 content["example"] = by_reference[content["schema"]["$ref"]]
+
+
+def _show_access(document: dict[str, Any], declared: Iterable[Declared]) -> None:
+    """Which scope an operation needs, how a caller shows who it is, and how it is refused."""
+    document["components"]["securitySchemes"] = SCHEMES
+    for route in declared:
+        if route.scope == OPEN or route.path not in document["paths"]:
+            continue
+        for method in route.methods:
+            operation = document["paths"][route.path].get(method.lower())
+            if operation is not None:
+                operation["security"] = [{name: [route.scope]} for name in SCHEMES]
+                operation["responses"] |= {str(KINDS[name].status): _problem(name) for name in REFUSALS}

@@ -9,12 +9,15 @@ from typing import Final
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from api.access.needs import needs
+from api.access.scopes import OPEN
+
 _BLOCK: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 def page_routes() -> APIRouter:
     """`/`, and `/static/feed.js`, the client of the feed that it uses and others may."""
-    router = APIRouter()
+    router = APIRouter(dependencies=[needs(OPEN)])
     script = files("api").joinpath("static/feed.js").read_text("utf-8")
     html = files("api").joinpath("static/index.html").read_text("utf-8")
     headers = {"content-security-policy": policy_of(html), "cache-control": "no-cache"}

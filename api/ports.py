@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from api.access.ports import Access
 from api.sql.ports import SqlAccess
 from schemas.backtest import Backtest
 from schemas.hooks import Delivery, DeliveryDetails, Endpoint, NewEndpoint, Secret
@@ -163,6 +164,7 @@ class Ports:
     """The metrics of this process in Prometheus' text format."""
     now_ns: Callable[[], int]
     """The wall clock: nanoseconds since the Unix epoch."""
+    access: Access
     predictor: Predictor | None = None
     """Without one there is nothing under `/v2`."""
     rules: AlertRules | None = None

@@ -56,6 +56,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unknown-rule": Kind(404, "Unknown rule", "GET /v1/alerts/rules lists the rules that stand."),
     "rule-refused": Kind(409, "Change of a rule refused", "The detail says why; nothing has changed."),
     "invalid-request": Kind(422, "Invalid request", "`errors` says which part is wrong and what was expected."),
+    "unauthenticated": Kind(
+        401, "Who are you?", "Show a key as `Authorization: Bearer tk_…`; `tickwire keys create` makes one."
+    ),
+    "forbidden": Kind(403, "Not allowed", "The detail names the scope; a key of another role may have it."),
+    "too-many-requests": Kind(
+        429, "Too many requests", "Come back after the seconds in Retry-After; see RateLimit-Policy."
+    ),
     "forbidden-origin": Kind(403, "Origin not allowed", "Add the page's origin to the API's allowed origins."),
     "unknown-query": Kind(404, "Unknown query", "GET /v1/sql/queries lists the queries with their parameters."),
     "sql-not-allowed": Kind(403, "SQL of one's own is not run here", "Use a named query, or set TICKWIRE_SQL__FREE."),
@@ -77,9 +84,11 @@ class Problem(TickwireError):
     """An answer that is not the one that was asked for. `kind` is a key of `KINDS`."""
 
     def __init__(
-        self, kind: str, detail: str, *, errors: Sequence[FieldError] = (), suggestions: Sequence[str] = ()
-    ) -> None:
+        self, kind: str, detail: str, *, errors: Sequence[FieldError] = (), suggestions: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(detail)
+        self.headers = headers or {}
         self.kind, self.detail, self.errors, self.suggestions = kind, detail, errors, suggestions
 
 
@@ -96,7 +105,8 @@ def render(scope: Mapping[str, Any], problem: Problem, *, status: int | None = N
         errors=problem.errors,
         suggestions=problem.suggestions,
     )
-    headers = {"retry-after": RETRY_AFTER_S[problem.kind]} if problem.kind in RETRY_AFTER_S else None
+    headers = {"retry-after": RETRY_AFTER_S[problem.kind]} if problem.kind in RETRY_AFTER_S else {}
+    headers |= problem.headers
     return Response(msgspec.json.encode(details), details.status, headers, MEDIA_TYPE)
 
 

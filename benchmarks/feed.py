@@ -37,6 +37,7 @@ from api.ports import Ports
 from api.server import listen, serve
 from infra.telemetry import Telemetry
 from schemas.rows import Prediction
+from tests.api.access.keys import EVERYBODY
 from tests.api.fakes import HistoryList, LatestList, StatusList
 
 WARM_UP_S = 1.0
@@ -88,7 +89,7 @@ def publish(hub: FeedHub, go: Event, cpu: Any, arguments: argparse.Namespace) ->
 def server(port: Any, go: Event, cpu: Any, arguments: argparse.Namespace) -> None:
     """The API and its publisher, until it is told to stop."""
     telemetry = Telemetry()
-    hub = FeedHub(telemetry, time.time_ns)
+    hub = FeedHub(telemetry, time.time_ns, EVERYBODY)
     ports = Ports(LatestList(), HistoryList(), StatusList(), telemetry, telemetry.exposition, time.time_ns)
     listener = listen("127.0.0.1", 0)
     threading.Thread(target=publish, args=(hub, go, cpu, arguments), daemon=True).start()

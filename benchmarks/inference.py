@@ -43,6 +43,7 @@ from api.ports import Ports
 from api.server import listen, serve
 from infra.on_demand import OnDemandModels
 from infra.telemetry import Telemetry
+from tests.api.access.keys import EVERYBODY
 from tests.api.fakes import HistoryList, LatestList, StatusList
 from tests.infra.served_models import save_network
 from tests.models.rows import market
@@ -58,7 +59,7 @@ def server(port: Any, directory: str) -> None:
     hub = FeedHub(telemetry, time.time_ns)
     ports = Ports(
         LatestList(), HistoryList(), StatusList(), telemetry, telemetry.exposition, time.time_ns,
-        OnDemandModels(Path(directory), telemetry),
+        EVERYBODY, OnDemandModels(Path(directory), telemetry),
     )  # fmt: skip
     listener = listen("127.0.0.1", 0)
     port.value = listener.getsockname()[1]

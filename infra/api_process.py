@@ -9,11 +9,13 @@ from importlib.metadata import version
 import redis
 import structlog
 
+from api.access.ports import Access
 from api.app import create_app
 from api.feed.channels import CHANNEL_OF_TOPIC, CHANNELS
 from api.feed.hub import FeedHub
 from api.ports import Ports
 from api.server import listen, serve
+from infra.access.callers import access
 from infra.alert_rules import LiveRules, StoredAlerts
 from infra.clickhouse import connect
 from infra.clock import WallClock
@@ -28,7 +30,7 @@ from infra.settings import Settings
 from infra.sql.access import sql_access
 from infra.status import RedisStatus
 from infra.telemetry import Telemetry
-from schemas.errors import BackendError, LogError, SettingsError
+from schemas.errors import BackendError, LogError
 
 REPLAYED = ("predictions", "bars", "outcomes", "features")
 """Channels of which a replay has something to say."""
@@ -36,12 +38,13 @@ REPLAYED = ("predictions", "bars", "outcomes", "features")
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    api, telemetry, clock = settings.api, Telemetry(), WallClock()
-    if api.host not in {"127.0.0.1", "localhost", "::1"}:
-        raise SettingsError(
-            f"TICKWIRE_API__HOST: expected a loopback address, was {api.host!r}: the API has no keys yet, "
-            "so it must not be reachable from outside; put a proxy that checks who asks in front of it"
-        )
+    telemetry = Telemetry()
+    with access(settings, telemetry) as judged:
+        _serve(settings, telemetry, judged)
+
+
+def _serve(settings: Settings, telemetry: Telemetry, judged: Access) -> None:
+    api, clock = settings.api, WallClock()
     url = settings.redis.url.get_secret_value()
     clickhouse = settings.clickhouse
     database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
@@ -57,6 +60,7 @@ def run(settings: Settings) -> None:
         meter=telemetry,
         exposition=telemetry.exposition,
         now_ns=clock.now_ns,
+        access=judged,
         predictor=OnDemandModels(settings.data / "models", telemetry),
         rules=None if api.namespace else LiveRules(settings, database),
         alerts=StoredAlerts(database, served),

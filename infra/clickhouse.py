@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import uuid4
 
 import numpy as np
@@ -86,6 +86,8 @@ class Endpoint:
     compression: str
     name: str
     """Prefix of every query id, to find our queries in `system.query_log`."""
+    ca_file: str = ""
+    """Who may have signed the server's certificate (TLS); the authorities of this system where empty."""
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}/{self.database}"
@@ -96,7 +98,7 @@ def connect(
 ) -> Database:
     """The database at this URL; nothing is sent before the first statement.
 
-    `url`: `http`, `https`, `native` or `natives` (TLS) `://[user[:password]@]host[:port][/database]`.
+    `url`: `http`, `https`, `native` or `natives` (TLS) `://[user[:password]@]host[:port][/database][?ca_file=PATH]`.
     `timeout_s`: how long a statement may be silent. `compression` of what is sent: none (loopback) or lz4.
     SettingsError for a URL or compression that is none of these.
     """
@@ -119,6 +121,11 @@ def _endpoint(url: str, timeout_s: float, connect_timeout_s: float, compression:
             f"expected a ClickHouse URL such as http://127.0.0.1:8123/market or native://user:password@host:9000/market, "
             f"found {shown!r}"
         )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if options.keys() - {"ca_file"}:
+        raise SettingsError(
+            f"expected no option but ca_file in a ClickHouse URL, found {', '.join(sorted(options.keys() - {'ca_file'}))}"
+        )
     if compression not in COMPRESSIONS:
         raise SettingsError(f"ClickHouse compression must be one of {', '.join(COMPRESSIONS)}, found {compression!r}")
     return Endpoint(
@@ -132,6 +139,7 @@ def _endpoint(url: str, timeout_s: float, connect_timeout_s: float, compression:
         timeout_s,
         compression,
         name,
+        options.get("ca_file", ""),
     )
 
 

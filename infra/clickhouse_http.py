@@ -141,7 +141,7 @@ class HttpDatabase:
     def _open(self) -> http.client.HTTPConnection:
         endpoint = self._endpoint
         if endpoint.scheme == "https":
-            context = ssl.create_default_context()
+            context = ssl.create_default_context(cafile=endpoint.ca_file or None)
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 endpoint.host, endpoint.port, timeout=endpoint.connect_timeout_s, context=context
             )

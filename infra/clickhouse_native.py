@@ -120,6 +120,7 @@ class NativeDatabase:
             sync_request_timeout=endpoint.connect_timeout_s,
             compression="lz4" if endpoint.compression == "lz4" else False,
             secure=endpoint.scheme == "natives",
+            ca_certs=endpoint.ca_file or None,
         )
         client.connection.context.settings = client.settings
         client.connection.context.client_settings = client.client_settings

@@ -1,7 +1,9 @@
 """One format for every log line, ours and the libraries', on stderr."""
 
 import logging
+import re
 import sys
+from collections.abc import Collection
 from typing import Any, Final, TextIO
 
 import structlog
@@ -9,12 +11,20 @@ import structlog
 QUIET: Final = {"uvicorn.access": logging.WARNING, "faust": logging.WARNING, "mode": logging.WARNING}
 """Loggers that speak for every request or record; their warnings still pass."""
 
+CREDENTIALS: Final = r"tk_[0-9a-z]+_[A-Za-z0-9_-]{20,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
+"""API keys and JWTs, whoever's they are."""
+SHORTEST: Final = 4
+"""Characters of a secret that is masked; a shorter one is no secret, and would mask every other word."""
 
-def configure_logging(level: str = "INFO", *, json: bool = False, stream: TextIO | None = None) -> None:
+
+def configure_logging(
+    level: str = "INFO", *, json: bool = False, stream: TextIO | None = None, secrets: Collection[str] = ()
+) -> None:  # fmt: skip
     """Route structlog and the standard library's loggers through one handler.
 
     `level`: a name that `logging` knows. `json`: one object a line for machines, else readable columns (coloured on a
-    terminal). Calling it again replaces what was configured before.
+    terminal). `secrets`: texts that are masked wherever they stand; what looks like a key or a token of ours is, too.
+    Calling it again replaces what was configured before.
     Raises: `ValueError` for an unknown level.
     """
     out = stream or sys.stderr
@@ -27,7 +37,9 @@ def configure_logging(level: str = "INFO", *, json: bool = False, stream: TextIO
     ]
     handler = logging.StreamHandler(out)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=_rendering(out, json=json))
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before, processors=[*_rendering(out, json=json), _masking(secrets)]
+        )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -46,6 +58,17 @@ def _rendering(out: TextIO, *, json: bool) -> list[structlog.typing.Processor]:
     if json:
         return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     return [strip, structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=_plain_traceback)]
+
+
+def _masking(secrets: Collection[str]) -> structlog.typing.Processor:
+    """The last step: over the whole line, its traceback included."""
+    hidden = [re.escape(secret) for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= SHORTEST]
+    pattern = re.compile("|".join([*hidden, CREDENTIALS]))
+
+    def mask(logger: Any, name: str, line: Any) -> Any:  # noqa: ARG001
+        return pattern.sub("***", line)
+
+    return mask
 
 
 def _plain_traceback(out: TextIO, exc_info: Any) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from infra.access.audited import record_command
 from infra.clickhouse import Database
 from infra.clock import WallClock
 from infra.kafka_writer import KafkaWriter
@@ -41,6 +42,7 @@ def ask(settings: Settings, change: ModelChange) -> int:
     """The same, for a person: a model that could not score is refused here, before it is on the log."""
     if change.action in NEEDS_MODEL and change.model != ONLINE:
         _check(settings, change)
+    record_command(settings, f"model {change.action}", model=change.model)
     return write_change(settings.kafka, change, WallClock())
 
 

@@ -54,7 +54,7 @@ class ClickHouse(Section):
     """The history. Without `url` the embedded engine is started."""
 
     url: SecretStr = SecretStr("")
-    """`http://user:password@host:8123/` or `native://user:password@host:9000/`."""
+    """`http://user:password@host:8123/` or `native://user:password@host:9000/`; with TLS `https://…?ca_file=PATH`, `natives://…`."""
     database: str = Field("tickwire", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
     compression: Literal["none", "lz4", "zstd"] = "none"
     timeout: Duration = timedelta(seconds=30)
@@ -65,6 +65,7 @@ class Redis(Section):
     """The newest rows. Without `url` an embedded Valkey is started."""
 
     url: SecretStr = SecretStr("")
+    """`redis://user:password@host:6379/0`; with TLS `rediss://…?ssl_ca_certs=PATH`."""
     ttl: Duration = timedelta(days=1)
     port: int = Field(6379, ge=0, le=65535)
 
@@ -161,6 +162,32 @@ class Registry(Section):
     """How long one question may take; models in the cache score on."""
 
 
+class Tokens(Section):
+    """JWTs of an identity provider, beside API keys; none are taken without these."""
+
+    issuer: str = ""
+    audience: str = ""
+    jwks_url: str = ""
+    """Where the issuer's public keys are, such as `https://id.example.com/.well-known/jwks.json`."""
+    ca_file: str = ""
+    role_claim: str = "roles"
+    """viewer, analyst, operator or admin, or a list that has one; `realm_access.roles` looks inside."""
+    leeway: Duration = timedelta(seconds=60)
+
+
+class Rates(Section):
+    """How often one caller may ask, by kind of request; callers without a key are counted by address."""
+
+    read: str = "1000/second"
+    infer: str = "500/second"
+    sql: str = "120/minute"
+    write: str = "120/minute"
+    message: str = "50/second"
+    """Of a client of the feed."""
+    refused: str = "30/minute"
+    """Keys that were not good, by address; then 429, and the audit log tells of no more of them."""
+
+
 class Api(Section):
     """REST, feed and metrics."""
 
@@ -168,6 +195,14 @@ class Api(Section):
     port: int = Field(8000, ge=0, le=65535)
     origins: tuple[str, ...] = ()
     """Allowed beside loopback."""
+    keys: Path | None = None
+    """Where API keys are kept (their hashes); `access/keys.json` under the data directory where left out."""
+    key: SecretStr = SecretStr("")
+    """The key that `tickwire watch` and other commands show to the API; the dev key of a running `tickwire up` without it."""
+    audit_key: SecretStr = SecretStr("")
+    """Seals the lines of the audit log; whoever has it can check them, and nobody else can write one."""
+    tokens: Tokens = Tokens()
+    rates: Rates = Rates()
     namespace: str = Field("", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
     """A replay that was made with --topics, to be served instead of live."""
 

@@ -131,6 +131,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "tickwire_feed_gaps_total": _counter("Gap frames", reason=ANY),
     "tickwire_feed_closed_total": _counter("Connections ended, by reason", reason=ANY),
     "tickwire_feed_fanout_seconds": _histogram("From publish to the hand-over to every client's queue"),
+    "tickwire_rate_limits_shared_up": _gauge("0 while Redis is away and each process counts rates for itself"),
     "tickwire_http_requests_total": _counter("Requests", route=ANY, method=ANY, status=ANY),
     "tickwire_http_request_seconds": _histogram("Time of a request, body included", route=ANY),
 }  # fmt: skip

@@ -5,6 +5,7 @@ TickwireError
 ├── SettingsError       a setting that is unknown, misspelt or impossible
 ├── TargetRefused       an address that alerts must not be sent to
 ├── UnknownEndpoint     no endpoint, or delivery, has this id
+├── AccessError         who may do what is not declared, or is kept in a broken file
 ├── InputError          a file or feed that is not what it says it is
 ├── IndicatorError      a declaration that cannot be folded
 ├── RuleError           an alert rule that cannot be judged
@@ -45,6 +46,10 @@ class TargetRefused(TickwireError):
 
 class UnknownEndpoint(TickwireError):
     """No endpoint, or delivery, has this id."""
+
+
+class AccessError(TickwireError):
+    """Who may do what is not declared, or is kept in a file that cannot be trusted."""
 
 
 class InputError(TickwireError):

@@ -20,10 +20,12 @@ class Channel:
 
     conflates: a newer message of a symbol makes the older one worthless.   linked: numbers have holes, `prev` links them.
     columns: names that `data` may have; any where there are none.          topic: empty where it is read elsewhere.
+    scope: who may hear it.
     """
 
     name: str
     topic: str
+    scope: str
     conflates: bool
     linked: bool = False
     columns: Sequence[str] = ()
@@ -38,15 +40,25 @@ def _columns(*types: type) -> Sequence[str]:
 CHANNELS: Final[Mapping[str, Channel]] = {
     channel.name: channel
     for channel in (
-        Channel("predictions", PREDICTIONS.name, conflates=True, columns=_columns(Prediction)),
-        Channel("bars", BARS.name, conflates=False, columns=_columns(Bar)),
-        Channel("outcomes", OUTCOMES.name, conflates=False, columns=_columns(Outcome)),
-        Channel("trades", EVENTS.name, conflates=False, linked=True, columns=_columns(Trade, Correction, Cancel)),
-        Channel("quotes", EVENTS.name, conflates=True, linked=True, columns=_columns(Quote)),
-        Channel("features", "", conflates=True, linked=True),
-        Channel("alerts", ALERTS.name, conflates=False, linked=True, columns=_columns(Alert)),
-        Channel("news", EVENTS.name, conflates=False, linked=True, columns=_columns(NewsSignal)),
-        *(Channel(f"bars.{kind}", BARS.name, conflates=False, columns=_columns(Bar)) for kind in BAR_KINDS),
+        Channel("predictions", PREDICTIONS.name, "signals:read", conflates=True, columns=_columns(Prediction)),
+        Channel("bars", BARS.name, "market:read", conflates=False, columns=_columns(Bar)),
+        Channel("outcomes", OUTCOMES.name, "signals:read", conflates=False, columns=_columns(Outcome)),
+        Channel(
+            "trades",
+            EVENTS.name,
+            "market:read",
+            conflates=False,
+            linked=True,
+            columns=_columns(Trade, Correction, Cancel),
+        ),
+        Channel("quotes", EVENTS.name, "market:read", conflates=True, linked=True, columns=_columns(Quote)),
+        Channel("features", "", "market:read", conflates=True, linked=True),
+        Channel("alerts", ALERTS.name, "signals:read", conflates=False, linked=True, columns=_columns(Alert)),
+        Channel("news", EVENTS.name, "market:read", conflates=False, linked=True, columns=_columns(NewsSignal)),
+        *(
+            Channel(f"bars.{kind}", BARS.name, "market:read", conflates=False, columns=_columns(Bar))
+            for kind in BAR_KINDS
+        ),
     )
 }
 CHANNEL_OF_TOPIC: Final[Mapping[str, str]] = {

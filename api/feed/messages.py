@@ -19,15 +19,22 @@ from msgspec import Meta, Struct
 
 SLOW_CLIENT: Final = 4008
 BAD_MESSAGES: Final = 4000
+UNAUTHENTICATED: Final = 4001
+"""Nothing good was shown within 5 s; see `api.feed.entry`."""
+KEY_ENDED: Final = 4003
+"""The key or token was revoked, or its time is over; the connection was fine until then."""
 SERVICE_RESTART: Final = 1012
 CLOSE_CODES: Final[Mapping[int, str]] = {
-    BAD_MESSAGES: "bad_messages", SLOW_CLIENT: "slow_client", SERVICE_RESTART: "goodbye",
+    BAD_MESSAGES: "bad_messages", SLOW_CLIENT: "slow_client", UNAUTHENTICATED: "unauthenticated",
+    KEY_ENDED: "key_ended", SERVICE_RESTART: "goodbye",
 }  # fmt: skip
 """Why the server closes a connection; 1009 is a message that was too large."""
 CLOSE_ADVICE: Final[Mapping[int, str]] = {
     1009: "a message was larger than `limits.max_message_bytes`; send smaller ones",
     SERVICE_RESTART: "the server goes, or serves another log; come back after `goodbye.reconnect_after_ms`",
     BAD_MESSAGES: "more than `limits.max_bad_messages` messages were not understood; the `error` messages say why",
+    UNAUTHENTICATED: "no good key was shown in a header, as a subprotocol, or in a first message within 5 s",
+    KEY_ENDED: "the key or token was revoked, or its time is over; come back with another",
     SLOW_CLIENT: "what waited for the client was more than its share; `gap` says what was left out. Ask for less, or conflate",
 }
 """What a client is to do; codes below 4000 are WebSocket's own."""
@@ -101,7 +108,8 @@ class Rejected(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A part of a subscription that was not taken; `too_many_subscriptions` begins at this symbol of the channel."""
 
     code: Literal[
-        "unknown_channel", "unknown_symbol", "too_many_subscriptions", "symbols_unavailable", "unknown_column"
+        "unknown_channel", "forbidden_channel", "unknown_symbol", "too_many_subscriptions", "symbols_unavailable",
+        "unknown_column",
     ]  # fmt: skip
     channel: str = ""
     symbol: str = ""
@@ -156,9 +164,9 @@ class Slow(Struct, frozen=True, kw_only=True, tag="slow"):
 
 
 class Error(Struct, frozen=True, kw_only=True, tag="error"):
-    """A message of the client that was not understood; the connection goes on."""
+    """A message of the client that was not understood, or was one too many; the connection goes on."""
 
-    code: Literal["bad_json", "bad_message"]
+    code: Literal["bad_json", "bad_message", "rate_limited"]
     message: str
 
 

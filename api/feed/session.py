@@ -1,7 +1,7 @@
 """The conversation with one client: a reader that obeys, and a writer that alone sends."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -40,10 +40,12 @@ class Session:
     """One accepted connection, until either side ends it."""
 
     def __init__(
-        self, websocket: WebSocket, hub: FeedHub, snapshots: Snapshots, meter: Meter, now_ns: Callable[[], int]
-    ) -> None:
+        self, websocket: WebSocket, hub: FeedHub, snapshots: Snapshots, meter: Meter, now_ns: Callable[[], int],
+        allowed: Collection[str], permits: Callable[[], Awaitable[bool]],
+    ) -> None:  # fmt: skip
         self._websocket, self._hub, self._snapshots = websocket, hub, snapshots
         self._meter, self._now_ns = meter, now_ns
+        self._allowed, self._permits = allowed, permits
         self._limits = hub.limits
         self._packed = websocket.scope.get("subprotocol") == PACKED
         self._client = hub.join(packed=self._packed)
@@ -64,6 +66,10 @@ class Session:
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
 
+    def close(self, code: int) -> None:
+        """End the connection with this code, once what waits is sent."""
+        self._client.outbox.close(code)
+
     def _reason(self, ends: Sequence[str]) -> str:
         """Why it ended: what we had decided, else what the reader or the writer met."""
         if self._client.outbox.closing is not None:
@@ -76,7 +82,7 @@ class Session:
             epoch=self._hub.epoch,
             heartbeat_s=self._limits.heartbeat_s,
             server_time=self._now_ns(),
-            channels=list(self._hub.channels),
+            channels=[channel for channel in self._hub.channels if channel in self._allowed],
             limits=Limits(
                 max_subscriptions=self._limits.max_subscriptions,
                 max_message_bytes=MAX_MESSAGE_BYTES,
@@ -135,6 +141,9 @@ class Session:
             await self._obey(message.get("text") or message.get("bytes") or b"")
 
     async def _obey(self, raw: str | bytes) -> None:
+        if not await self._permits():
+            self._complain(Error(code="rate_limited", message="too many messages; say less, or say it more slowly"))
+            return
         try:
             op = PACKED_OPS.decode(raw) if self._packed and isinstance(raw, bytes) else OPS.decode(raw)
         except msgspec.ValidationError as error:
@@ -157,8 +166,8 @@ class Session:
             self._client.outbox.close(BAD_MESSAGES)
 
     async def _subscribe(self, op: Subscribe) -> None:
-        channels = [channel for channel in op.channels if channel in self._hub.channels]
-        rejected = [Rejected(code="unknown_channel", channel=name) for name in op.channels if name not in channels]
+        channels = [channel for channel in op.channels if channel in self._allowed]
+        rejected = [self._refused(name) for name in op.channels if name not in channels]
         symbols, unknown = await self._known(op.symbols) if channels else ((), ())
         rejected += unknown
         rejected += self._show(op, channels)
@@ -210,6 +219,10 @@ class Session:
             }
             for channel, seqs in op.resume.items()
         }
+
+    def _refused(self, channel: str) -> Rejected:
+        there = channel in self._hub.channels
+        return Rejected(code="forbidden_channel" if there else "unknown_channel", channel=channel)
 
     async def _known(self, symbols: Sequence[str]) -> tuple[Sequence[str], Sequence[Rejected]]:
         """The symbols that exist, and a rejection for each that does not or that we can't tell."""

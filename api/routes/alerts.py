@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from msgspec import Struct
 
+from api.access.needs import needs
 from api.alert_answers import BacktestRequest, Rules, SaidPage, Tried, told, tried
 from api.blocking import Blocking
 from api.cursor import from_cursor, to_cursor
@@ -18,6 +19,9 @@ from api.times import from_rfc3339
 from schemas.errors import RuleError
 from schemas.rules import Rule, RuleChange, RuleTaken, StandingRule
 
+READS: Final = (needs("alerts:read"),)
+WRITES: Final = (needs("alerts:write"),)
+HEARS: Final = (needs("signals:read"),)
 MOST_BYTES: Final = 65_536
 MAX_LIMIT: Final = 1_000
 MOST_AT_ONCE: Final = 100_000
@@ -36,7 +40,8 @@ def alert_routes(rules: AlertRules, alerts: AlertHistory, now_ns: Callable[[], i
     _add_history_route(router, alerts, blocking, now_ns)
 
     @router.post(
-        "/rules/backtest", operation_id="backtestRule", summary="How often a rule would have fired, with the times",
+        "/rules/backtest", operation_id="backtestRule", dependencies=READS,
+        summary="How often a rule would have fired, with the times",
         openapi_extra=_body(BacktestRequest),
         responses=answered(Tried, "What it would have said", "invalid-request", "backend-unavailable"),
     )  # fmt: skip
@@ -51,14 +56,16 @@ def alert_routes(rules: AlertRules, alerts: AlertHistory, now_ns: Callable[[], i
 
 def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking) -> None:
     @router.get(
-        "/rules", operation_id="listRules", summary="Every rule that stands",
+        "/rules", operation_id="listRules", dependencies=READS,
+        summary="Every rule that stands",
         responses=answered(Rules, "By id", "backend-unavailable"),
     )  # fmt: skip
     async def listed() -> Response:
         return _json(Rules(data=await blocking.call(rules.standing)))
 
     @router.post(
-        "/rules", operation_id="addRule", summary="Let a rule stand from the next record on", openapi_extra=_body(Rule),
+        "/rules", operation_id="addRule", dependencies=WRITES,
+        summary="Let a rule stand from the next record on", openapi_extra=_body(Rule),
         responses=answered(
             RuleTaken, "Where its fence is", "rule-refused", "invalid-request", "backend-unavailable"
         ),
@@ -72,7 +79,8 @@ def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking) -
         return await _said(rules, blocking, change)
 
     @router.get(
-        "/rules/{rule}", operation_id="getRule", summary="One rule",
+        "/rules/{rule}", operation_id="getRule", dependencies=READS,
+        summary="One rule",
         responses=answered(StandingRule, "As it stands", "unknown-rule", "backend-unavailable"),
     )  # fmt: skip
     async def one(rule: RuleId) -> Response:
@@ -82,7 +90,8 @@ def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking) -
         return _json(found)
 
     @router.delete(
-        "/rules/{rule}", operation_id="removeRule", summary="Let a rule stand no longer",
+        "/rules/{rule}", operation_id="removeRule", dependencies=WRITES,
+        summary="Let a rule stand no longer",
         responses=answered(RuleTaken, "Where its fence is", "rule-refused", "backend-unavailable"),
     )  # fmt: skip
     async def remove(rule: RuleId) -> Response:
@@ -91,7 +100,8 @@ def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking) -
 
 def _add_history_route(router: APIRouter, alerts: AlertHistory, blocking: Blocking, now_ns: Callable[[], int]) -> None:
     @router.get(
-        "", operation_id="listAlerts", summary="What rules have said, the newest first",
+        "", operation_id="listAlerts", dependencies=HEARS,
+        summary="What rules have said, the newest first",
         responses=answered(SaidPage, "A page", "invalid-request", "backend-unavailable"),
     )  # fmt: skip
     async def listed(

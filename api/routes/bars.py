@@ -7,6 +7,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from api.access.needs import needs
 from api.answers import Bars, closed_bar
 from api.blocking import Blocking
 from api.cursor import from_cursor, to_cursor
@@ -40,7 +41,7 @@ CursorText = Annotated[str | None, Query(max_length=100, description="`next_curs
 
 def bar_routes(ports: Ports, newest: Newest) -> APIRouter:
     """`/v1/bars/{symbol}`."""
-    router = APIRouter(prefix="/v1", tags=["market"])
+    router = APIRouter(prefix="/v1", tags=["market"], dependencies=[needs("market:read")])
     bars = ClosedBars(ports.history)
 
     @router.get(

@@ -6,6 +6,8 @@ import msgspec
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
+from api.access.needs import needs
+from api.access.scopes import OPEN
 from api.answers import Alive, FeedReport, Ready, Version
 from api.feed.hub import FeedHub
 from api.openapi import answered
@@ -25,19 +27,19 @@ def health_routes(ports: Ports, hub: FeedHub, version: str) -> APIRouter:
     @router.get(
         "/metrics", operation_id="getMetrics", summary="Metrics of this process in Prometheus' text format",
         responses={200: {"description": "Text format 0.0.4", "content": {"text/plain": {"schema": {"type": "string"}}}}},
-        response_class=PlainTextResponse,
+        response_class=PlainTextResponse, dependencies=[needs("metrics:read")],
     )  # fmt: skip
     async def metrics() -> Response:
         return Response(ports.exposition(), media_type=EXPOSITION_TYPE)
 
     @router.get(
-        "/version", operation_id="getVersion", summary="What runs here",
+        "/version", operation_id="getVersion", summary="What runs here", dependencies=[needs(OPEN)],
         responses=answered(Version, "Name, version and the feed's epoch"),
     )  # fmt: skip
     async def what_runs() -> Response:
         return _json(Version(name="tickwire", version=version, epoch=hub.epoch))
 
-    @router.get("/problems/{kind}", include_in_schema=False)
+    @router.get("/problems/{kind}", include_in_schema=False, dependencies=[needs(OPEN)])
     async def problem(kind: str) -> Response:
         if kind not in KINDS:
             raise Problem(
@@ -50,7 +52,7 @@ def health_routes(ports: Ports, hub: FeedHub, version: str) -> APIRouter:
 
 def _add_probes(router: APIRouter, readiness: Readiness, hub: FeedHub) -> None:
     @router.get(
-        "/healthz", operation_id="getHealth", summary="Whether the process answers",
+        "/healthz", operation_id="getHealth", summary="Whether the process answers", dependencies=[needs(OPEN)],
         responses=answered(Alive, "It does"),
     )  # fmt: skip
     async def health() -> Response:
@@ -59,7 +61,7 @@ def _add_probes(router: APIRouter, readiness: Readiness, hub: FeedHub) -> None:
     @router.get(
         "/readyz", operation_id="getReadiness",
         summary="Whether we can serve: provider and models really used, lag, feeds",
-        responses=answered(Ready, "We can, with this", "not-ready"),
+        responses=answered(Ready, "We can, with this", "not-ready"), dependencies=[needs(OPEN)],
     )  # fmt: skip
     async def ready() -> Response:
         report = await readiness.check()

@@ -11,6 +11,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
+from api.access.needs import needs
 from api.blocking import Blocking
 from api.cursor import from_cursor, to_cursor
 from api.hook_answers import (
@@ -32,6 +33,8 @@ from api.times import from_rfc3339
 from schemas.errors import TargetRefused, UnknownEndpoint
 from schemas.hooks import NewEndpoint
 
+READS: Final = (needs("alerts:read"),)
+WRITES: Final = (needs("alerts:write"),)
 T = TypeVar("T")
 MAX_BODY: Final = 32_768
 NO_STORE: Final = {"cache-control": "no-store"}
@@ -63,7 +66,8 @@ def hook_routes(hooks: AlertHooks) -> APIRouter:
 
 def _add_endpoint_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") -> None:
     @router.get(
-        "/endpoints", operation_id="listAlertEndpoints", summary="Where alerts are delivered to",
+        "/endpoints", operation_id="listAlertEndpoints", dependencies=READS,
+        summary="Where alerts are delivered to",
         responses=answered(AlertEndpoints, "All of them", "backend-unavailable"),
     )  # fmt: skip
     async def endpoints() -> Response:
@@ -74,7 +78,8 @@ def _add_endpoint_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") 
     added[201] = added.pop(200)
 
     @router.post(
-        "/endpoints", operation_id="addAlertEndpoint", summary="Deliver alerts to one more receiver", status_code=201,
+        "/endpoints", operation_id="addAlertEndpoint", dependencies=WRITES,
+        summary="Deliver alerts to one more receiver", status_code=201,
         responses=added, openapi_extra=dict(_BODY),
     )  # fmt: skip
     async def add(request: Request) -> Response:
@@ -86,7 +91,8 @@ def _add_endpoint_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") 
     removed[204] = {"description": removed.pop(200)["description"]}
 
     @router.delete(
-        "/endpoints/{endpoint}", operation_id="removeAlertEndpoint", summary="Forget a receiver", status_code=204,
+        "/endpoints/{endpoint}", operation_id="removeAlertEndpoint", dependencies=WRITES,
+        summary="Forget a receiver", status_code=204,
         responses=removed,
     )  # fmt: skip
     async def remove(endpoint: Id) -> Response:
@@ -96,7 +102,8 @@ def _add_endpoint_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") 
 
 def _add_secret_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") -> None:
     @router.post(
-        "/endpoints/{endpoint}/rotate", operation_id="rotateAlertSecret", summary="A new secret for a receiver",
+        "/endpoints/{endpoint}/rotate", operation_id="rotateAlertSecret", dependencies=WRITES,
+        summary="A new secret for a receiver",
         responses=answered(EndpointSecret, "The new secret: this once", *_CHANGED),
     )  # fmt: skip
     async def rotate(request: Request, endpoint: Id, overlap_hours: Overlap = 24) -> Response:
@@ -105,7 +112,8 @@ def _add_secret_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") ->
         return _json(readable(EndpointSecret, secret))
 
     @router.post(
-        "/endpoints/{endpoint}/enable", operation_id="enableAlertEndpoint", summary="Use a disabled receiver again",
+        "/endpoints/{endpoint}/enable", operation_id="enableAlertEndpoint", dependencies=WRITES,
+        summary="Use a disabled receiver again",
         responses=answered(AlertEndpoints, "All endpoints as they are now", *_CHANGED),
     )  # fmt: skip
     async def enable(request: Request, endpoint: Id) -> Response:
@@ -117,7 +125,8 @@ def _add_secret_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") ->
 
 def _add_delivery_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") -> None:
     @router.get(
-        "/deliveries", operation_id="listAlertDeliveries", summary="What became of each alert, the newest first",
+        "/deliveries", operation_id="listAlertDeliveries", dependencies=READS,
+        summary="What became of each alert, the newest first",
         responses=answered(AlertDeliveries, "A page", "invalid-request", "backend-unavailable"),
     )  # fmt: skip
     async def deliveries(
@@ -133,7 +142,8 @@ def _add_delivery_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") 
         return _json(AlertDeliveries(data=rows, next_cursor=to_cursor(page[-1].id) if more else None))
 
     @router.get(
-        "/deliveries/{delivery}", operation_id="getAlertDelivery", summary="A delivery with its body and attempts",
+        "/deliveries/{delivery}", operation_id="getAlertDelivery", dependencies=READS,
+        summary="A delivery with its body and attempts",
         responses=answered(AlertDeliveryDetails, "All that is known of it", *_ASKED),
     )  # fmt: skip
     async def details(delivery: DeliveryId) -> Response:
@@ -144,14 +154,19 @@ def _add_replay_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") ->
     queued = answered(Queued, "It is in the outbox", *_CHANGED)
 
     @router.post(
-        "/endpoints/{endpoint}/ping", operation_id="pingAlertEndpoint", summary="Send a test", responses=queued
+        "/endpoints/{endpoint}/ping",
+        operation_id="pingAlertEndpoint",
+        dependencies=WRITES,
+        summary="Send a test",
+        responses=queued,
     )
     async def ping(request: Request, endpoint: Id) -> Response:
         await _body(request)
         return _json(Queued(deliveries=1, delivery=await asked.call(hooks.ping, endpoint)))
 
     @router.post(
-        "/deliveries/{delivery}/replay", operation_id="replayAlertDelivery", summary="Deliver one again",
+        "/deliveries/{delivery}/replay", operation_id="replayAlertDelivery", dependencies=WRITES,
+        summary="Deliver one again",
         responses=queued,
     )  # fmt: skip
     async def replay(request: Request, delivery: DeliveryId) -> Response:
@@ -160,7 +175,8 @@ def _add_replay_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") ->
         return _json(Queued(deliveries=1, delivery=delivery))
 
     @router.post(
-        "/endpoints/{endpoint}/replay", operation_id="replayAlertDeliveries", responses=queued,
+        "/endpoints/{endpoint}/replay", operation_id="replayAlertDeliveries", dependencies=WRITES,
+        responses=queued,
         summary="Deliver the dead letters of a receiver again, or everything",
     )  # fmt: skip
     async def replay_all(request: Request, endpoint: Id, since: Since = None, every: bool = False) -> Response:

@@ -12,6 +12,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
+from api.access.needs import needs
+from api.access.scopes import OPEN
 from api.blocking import Blocking
 from api.inference_messages import (
     EXTENSIONS,
@@ -23,6 +25,7 @@ from api.inference_messages import (
     metadata_of,
 )
 from api.ports import Predictor, ServedModel
+from api.problems import KINDS, Problem, on_problem
 from schemas.errors import ModelError
 
 JSON_LENGTH: Final = "inference-header-content-length"
@@ -37,30 +40,32 @@ _log = logging.getLogger("tickwire.api")
 
 def inference_routes(predictor: Predictor, version: str) -> APIRouter:
     """`/v2`, `/v2/health/…`, `/v2/models/{name}[/versions/{version}][/ready|/infer]`."""
-    router = APIRouter(prefix="/v2", include_in_schema=False)
+    router = APIRouter(prefix="/v2", include_in_schema=False, max_body_size=2 * MAX_BYTES)  # `_body` refuses before
+    guarded = APIRouter(dependencies=[needs("models:infer")])
     inference = Inference(predictor)
     _add_server_routes(router, inference, version)
     for path in ("/models/{name}", "/models/{name}/versions/{version}"):
-        _add_model_routes(router, inference, path)
+        _add_model_routes(guarded, inference, path)
 
-    @router.api_route("/models/{rest:path}", methods=["GET", "POST"])
-    @router.api_route("/repository/{rest:path}", methods=["GET", "POST"])
+    @guarded.api_route("/models/{rest:path}", methods=["GET", "POST"])
+    @guarded.api_route("/repository/{rest:path}", methods=["GET", "POST"])
     async def nothing(request: Request) -> Response:
         raise InferenceRefused(404, f"{request.method} {request.url.path[:200]} is not served")
 
+    router.include_router(guarded)
     return router
 
 
 def _add_server_routes(router: APIRouter, inference: "Inference", version: str) -> None:
-    @router.get("")
+    @router.get("", dependencies=[needs(OPEN)])
     async def server() -> Response:
         return _json({"name": "tickwire", "version": version, "extensions": EXTENSIONS})
 
-    @router.get("/health/live")
+    @router.get("/health/live", dependencies=[needs(OPEN)])
     async def live() -> Response:
         return _json({"live": True})
 
-    @router.get("/health/ready")
+    @router.get("/health/ready", dependencies=[needs(OPEN)])
     async def ready() -> Response:
         found = await inference.all_ready()
         return _json({"ready": found}, 200 if found else NOT_READY)
@@ -168,6 +173,16 @@ async def on_refused(request: Request, error: Exception) -> Response:  # noqa: A
     response = _json({"error": str(error)}, error.status)
     if error.status == 503:
         response.headers["retry-after"] = "1"
+    return response
+
+
+async def on_caller_problem(request: Request, error: Exception) -> Response:
+    """A caller who was refused, in the words of the protocol that it speaks."""
+    assert isinstance(error, Problem)
+    if not request.url.path.startswith("/v2"):
+        return await on_problem(request, error)
+    response = _json({"error": error.detail}, KINDS[error.kind].status)
+    response.headers.update(error.headers)
     return response
 
 

@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
+from api.access.needs import needs
 from api.answers import LatestFeatures, LatestPrediction, Symbols, latest_features, latest_prediction
 from api.newest import Newest
 from api.openapi import answered
@@ -16,9 +17,10 @@ Symbol = Annotated[str, Path(min_length=1, max_length=32, description="Case-sens
 def market_routes(newest: Newest) -> APIRouter:
     """`/v1/symbols`, `/v1/predictions/{symbol}`, `/v1/features/{symbol}`."""
     router = APIRouter(prefix="/v1", tags=["market"])
+    market, signals = [needs("market:read")], [needs("signals:read")]
 
     @router.get(
-        "/symbols", operation_id="listSymbols", summary="Every symbol that has a newest row",
+        "/symbols", operation_id="listSymbols", summary="Every symbol that has a newest row", dependencies=market,
         responses=answered(Symbols, "All of them, sorted", "backend-unavailable"),
     )  # fmt: skip
     async def symbols() -> Response:
@@ -26,6 +28,7 @@ def market_routes(newest: Newest) -> APIRouter:
 
     @router.get(
         "/predictions/{symbol}", operation_id="getPrediction", summary="The newest scores of a symbol",
+        dependencies=signals,
         responses=answered(
             LatestPrediction, "Both models' scores and the market they are about",
             "unknown-symbol", "invalid-request", "backend-unavailable",
@@ -36,6 +39,7 @@ def market_routes(newest: Newest) -> APIRouter:
 
     @router.get(
         "/features/{symbol}", operation_id="getFeatures", summary="The newest features of a symbol, by name",
+        dependencies=market,
         responses=answered(
             LatestFeatures, "Every feature; null until it is warm",
             "unknown-symbol", "invalid-request", "backend-unavailable",

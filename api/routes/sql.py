@@ -1,12 +1,13 @@
 """SQL over the history: named queries for everybody who may read, SELECTs of one's own where a setting allows them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from api.access.needs import needs
 from api.openapi import answered, asked_with
 from api.problems import Problem
 from api.sql.catalogue import QUERIES
@@ -14,10 +15,6 @@ from api.sql.messages import FreeSql, SqlQueries, SqlRequest, SqlResult, describ
 from api.sql.ports import FileKind, SqlAccess
 from api.sql.running import SqlRunner
 
-READ: Final = "sql:read"
-FREE: Final = "sql:free"
-SCOPES: Final[Mapping[str, Any]] = {"x-scopes": {"query": READ, "sql": FREE}}
-"""What a key must be good for, by which field of the body it uses."""
 FILES: Final[Mapping[str, FileKind]] = {
     "text/csv": "csv",
     "application/vnd.apache.arrow.stream": "arrow",
@@ -28,13 +25,13 @@ JSON: Final = "application/json"
 
 def sql_routes(access: SqlAccess) -> APIRouter:
     """`/v1/sql` and `/v1/sql/queries`."""
-    router = APIRouter(prefix="/v1", tags=["sql"])
+    router = APIRouter(prefix="/v1", tags=["sql"], dependencies=[needs("sql:query")])
     runner = SqlRunner(access)
     listed = msgspec.json.encode(_queries(access))
 
     @router.get(
         "/sql/queries", operation_id="listSqlQueries", summary="The named queries, and what else may be asked",
-        responses=answered(SqlQueries, "Every query with its parameters and an example"), openapi_extra={"x-scopes": [READ]},
+        responses=answered(SqlQueries, "Every query with its parameters and an example"),
     )  # fmt: skip
     async def queries() -> Response:
         return Response(listed, media_type=JSON)
@@ -46,7 +43,7 @@ def sql_routes(access: SqlAccess) -> APIRouter:
             "unknown-query", "invalid-request", "sql-refused", "sql-not-allowed", "query-failed", "query-too-large",
             "not-acceptable", "too-many-queries", "backend-unavailable", files=list(FILES),
         ),
-        openapi_extra={**asked_with(SqlRequest), **SCOPES},
+        openapi_extra=asked_with(SqlRequest),
     )  # fmt: skip
     async def run(request: Request) -> Response:
         kind = _wanted(request.headers.get("accept", ""))

@@ -4,20 +4,22 @@
 //   feed.onmessage = message => ...;   // snapshots, updates, revisions
 //   feed.onmissed = missed => ...;     // { channel, symbol, after, why }: messages that did not come
 //   feed.onstate = (state, text) => ...;
+//   feed.key = "tk_…";                 // where the server wants one: it is the first thing that is said
+//   feed.onrefused = () => ...;        // the key is not, or no longer, good; `open` again with another
 //   feed.open();
 "use strict";
 
 class Feed {
   constructor(want, { url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`,
-    silenceMs = 5000, longestMs = 10000, Socket = WebSocket } = {}) {
-    Object.assign(this, { want, url, silenceMs, longestMs, Socket });
+    key, silenceMs = 5000, longestMs = 10000, Socket = WebSocket } = {}) {
+    Object.assign(this, { want, url, key, silenceMs, longestMs, Socket });
     this.epoch = "";
     this.last = new Map();       // "channel symbol" to the last number that we have
     this.returned = false;       // a stream that we do not know has begun while we were away
     this.tries = 0;
     this.waitMs = 0;             // as the server asked for when it said goodbye
     this.closed = false;
-    this.onmessage = this.onmissed = this.onstate = () => {};
+    this.onmessage = this.onmissed = this.onstate = this.onrefused = () => {};
   }
 
   open() {
@@ -26,20 +28,35 @@ class Feed {
     const watchdog = setInterval(() => {
       if (Date.now() - this.heard > this.silenceMs) this.lose(socket, watchdog, "nothing was heard");
     }, Math.min(1000, this.silenceMs / 4));
-    socket.onopen = () => this.onstate("open", "connected");
+    socket.onopen = () => {
+      if (this.key === undefined) this.onstate("open", "connected");
+      else socket.send(JSON.stringify({ op: "auth", key: this.key }));
+    };
     socket.onmessage = event => {
       this.heard = Date.now();
       for (const message of JSON.parse(event.data)) this.hear(message);
     };
-    socket.onclose = event => this.lose(socket, watchdog, event.reason);
+    socket.onclose = event => {
+      if (event.code === 4001 || event.code === 4003) this.refused(socket, watchdog);
+      else this.lose(socket, watchdog, event.reason);
+    };
   }
 
   close() { this.closed = true; this.socket.close(); }
 
-  lose(socket, watchdog, reason) {
+  refused(socket, watchdog) {
+    this.leave(socket, watchdog);
+    this.onrefused();
+  }
+
+  leave(socket, watchdog) {
     clearInterval(watchdog);
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
+  }
+
+  lose(socket, watchdog, reason) {
+    this.leave(socket, watchdog);
     if (this.closed) return;
     const wait = this.waitMs + Math.min(this.longestMs, 500 * 2 ** this.tries++) * (0.5 + Math.random() / 2);
     this.waitMs = 0;
@@ -97,6 +114,7 @@ class Feed {
 
   // The subscription follows the welcome, which says whether our numbers still mean something.
   welcome(message) {
+    if (this.key !== undefined) this.onstate("open", "connected");
     const before = this.epoch;
     this.epoch = message.epoch;
     this.returned = before === message.epoch;

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
+from infra.access.dev_key import own_headers
 from infra.bench.machine import cpu_seconds
 from infra.bench.workbench import Market, Workbench, in_child, train_model, workbench, write_log
 from infra.embedded.ports import free_port
@@ -119,8 +120,10 @@ def _has_caught_up(url: str) -> bool:
 
 
 def _measured(bench: Workbench, rate: int, warm_up_s: float, measured_s: float) -> Latency:
-    api = bench.settings.api
-    with connect(f"ws://{api.host}:{api.port}/v1/stream", open_timeout=ANSWER_S, compression=None) as feed:
+    api, shown = bench.settings.api, own_headers(bench.settings)
+    with connect(
+        f"ws://{api.host}:{api.port}/v1/stream", open_timeout=ANSWER_S, compression=None, additional_headers=shown
+    ) as feed:
         feed.send(SUBSCRIBE)
         with _exchange(bench, rate) as pid:
             _first_update(feed)

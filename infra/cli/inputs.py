@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from infra.access.secret_values import secrets_of
 from infra.clock import WallClock
 from infra.instance import attached
 from infra.kafka import create_topics
@@ -112,7 +113,7 @@ def run_sim(
 
 def collect(settings: Settings, kind: str, history_s: float) -> None:
     """Listen to a source until told to stop."""
-    configure_logging(settings.logging.level, json=settings.logging.json_lines)
+    configure_logging(settings.logging.level, json=settings.logging.json_lines, secrets=secrets_of(settings))
     settings = attached(settings)
     create_topics(settings.kafka)
     stop, telemetry = stopping(), Telemetry()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.cli.access import audit, keys
 from infra.cli.batch import app as batch
 from infra.cli.hooks import app as hooks
 from infra.cli.models import app as models
@@ -21,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(batch)
+app.add_typer(audit, name="audit", rich_help_panel="Access")
+app.add_typer(keys, name="keys", rich_help_panel="Access")
 app.add_typer(models, name="models", rich_help_panel="Models")
 app.add_typer(rules, name="rules", rich_help_panel="Use")
 app.add_typer(hooks, name="hooks", rich_help_panel="Use")

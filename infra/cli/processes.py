@@ -8,6 +8,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from infra.access.secret_values import secrets_of
 from infra.instance import attached
 from infra.logs import configure_logging
 from infra.settings import Settings
@@ -18,7 +19,7 @@ NO_MODEL_YET: Final = "none-yet"
 
 def ready(settings: Settings) -> Settings:
     """Logging set up, and the addresses of what runs here filled in."""
-    configure_logging(settings.logging.level, json=settings.logging.json_lines)
+    configure_logging(settings.logging.level, json=settings.logging.json_lines, secrets=secrets_of(settings))
     return attached(settings)
 
 
@@ -70,6 +71,7 @@ def partitions_of(text: str) -> tuple[int, ...]:
 
 def news(settings: Settings) -> None:
     """Score raw news until told to stop."""
+    from infra.access.faust_login import faust_credentials  # noqa: PLC0415
     from infra.clock import WallClock  # noqa: PLC0415
     from infra.telemetry import Telemetry  # noqa: PLC0415
     from models.sentiment import LexiconSentiment  # noqa: PLC0415
@@ -79,7 +81,17 @@ def news(settings: Settings) -> None:
     settings = ready(settings)
     brokers, datadir = settings.kafka.bootstrap.split(","), settings.data / "faust"
     partitions = settings.kafka.partitions
-    run(build_app(brokers, datadir, LexiconSentiment(), WallClock(), Telemetry(), partitions=partitions))
+    run(
+        build_app(
+            brokers,
+            datadir,
+            LexiconSentiment(),
+            WallClock(),
+            Telemetry(),
+            partitions=partitions,
+            credentials=faust_credentials(settings.kafka),
+        )
+    )
 
 
 def deliver(settings: Settings, metrics_port: int) -> None:
@@ -91,8 +103,11 @@ def deliver(settings: Settings, metrics_port: int) -> None:
 
 def api(settings: Settings) -> None:
     """Serve until told to stop."""
+    from infra.access.dev_key import told_where, wants_dev_key  # noqa: PLC0415
     from infra.api_process import run  # noqa: PLC0415
 
+    if wants_dev_key(settings):
+        Console(stderr=True).print(told_where(settings.data), soft_wrap=True)
     run(ready(settings))
 
 

@@ -3,10 +3,12 @@
 import json
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table as Grid
 
+from infra.access.audited import record_command
 from infra.clickhouse import connect
 from infra.configured import explain
 from infra.instance import attached
@@ -28,6 +30,8 @@ EXAMPLES = """
 def sql(settings: Settings, query: str, *, as_json: bool) -> None:
     """Run a statement and print its rows; without one, list the tables."""
     settings = attached(settings)
+    if query:
+        record_command(settings, "sql", statement=query)
     database = connect(
         _within(settings.clickhouse.url.get_secret_value(), settings.clickhouse.database),
         timeout_s=settings.clickhouse.timeout.total_seconds(),
@@ -47,7 +51,7 @@ def sql(settings: Settings, query: str, *, as_json: bool) -> None:
 
 
 def _within(url: str, database: str) -> str:
-    return f"{url.rstrip('/')}/{database}"
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
 
 
 def _cell(value: Any, type_: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from infra.access.secret_values import secrets_of
 from infra.instance import attached
 from infra.logs import configure_logging
 from infra.night_runs import NightRuns, RunHeld
@@ -70,7 +71,7 @@ def schedule(settings: Settings, at: str, *, first_after: timedelta = AT_START_A
     from infra.timetable import daily, keep  # noqa: PLC0415
 
     trigger = daily(at)
-    configure_logging(settings.logging.level, json=settings.logging.json_lines)
+    configure_logging(settings.logging.level, json=settings.logging.json_lines, secrets=secrets_of(settings))
     stop = Stop(grace_s=14.0)  # the nightly may use its time to end
     stop.on_signals()
     with ending(stop):

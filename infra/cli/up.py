@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
+from infra.access.dev_key import dev_key, own_headers, read, wants_dev_key
 from infra.cli.processes import NO_MODEL_YET
 from infra.embedded.ports import free_port
 from infra.embedded.service import Service
@@ -26,11 +28,14 @@ NEXT: Final = """
 [bold]Next[/bold], in another terminal of this folder:
   .venv/bin/tickwire watch                        both models' scores as they move
   .venv/bin/tickwire sql                          the tables, and queries to paste
-  curl {api}/v1/predictions/{symbol}
+  curl -H "Authorization: Bearer $KEY" {api}/v1/predictions/{symbol}
   .venv/bin/tickwire play PATH --speed 10         a recording of yours
   .venv/bin/tickwire doctor                       what works here, and what does not
 Ctrl-C stops everything.
 """
+KEY: Final = """
+The page, with the key of this run: {api}/#key={key}
+Programs show it as `Authorization: Bearer …`; `tickwire keys create` makes keys that last."""
 HISTORY_WITHIN_S: Final = 120.0
 CAUGHT_UP_NS: Final = 3_000_000_000
 QUIET_S: Final = 3.0
@@ -53,9 +58,10 @@ def run(settings: Settings, kind: str, *, fresh: bool, rebuild: bool = False) ->
 
             ask_for_rebuild(settings.data)
         try:
-            _Start(settings, supervisor, console).everything(kind)
-            shown.append(True)
-            supervisor.wait()
+            with dev_key(settings.data, fresh=True) if wants_dev_key(settings) else nullcontext():
+                _Start(settings, supervisor, console).everything(kind)
+                shown.append(True)
+                supervisor.wait()
         except KeyboardInterrupt:
             console.print("\nstopping: writers first, the broker last")
     return 0
@@ -229,11 +235,13 @@ class _Start:
         out = Console()
         out.print(grid)
         ready: dict[str, Any] = httpx2.get(f"{api}/readyz", timeout=5).json()
-        symbols = httpx2.get(f"{api}/v1/symbols", timeout=5).json().get("data") or ["SYMBOL"]
+        symbols = httpx2.get(f"{api}/v1/symbols", headers=own_headers(s), timeout=5).json().get("data") or ["SYMBOL"]
         for score in ready.get("scores", []):
             models = ", ".join(f"{name} {id_}" for name, id_ in score["models"].items())
             out.print(f"models: {models}; ONNX on {score['provider'] or 'nothing yet'}; logs in {s.data / 'logs'}")
         out.print(f"services up after {services_s:.1f} s, scoring after {time.monotonic() - self.began:.1f} s")
+        if key := read(s.data):
+            out.print(KEY.format(api=api, key=key), soft_wrap=True, highlight=False)
         out.print(NEXT.format(api=api, symbol=symbols[0]), soft_wrap=True)
 
 

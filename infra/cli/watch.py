@@ -13,9 +13,10 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table as Grid
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from infra.access.dev_key import own_headers
 from infra.instance import attached
 from infra.settings import Settings
 from schemas.errors import BackendError
@@ -109,11 +110,11 @@ def _score(value: float | None) -> str:
 def run(settings: Settings, symbols: str, *, seconds: float, as_json: bool) -> None:
     """Follow the feed until the time is over or Ctrl-C."""
     settings = attached(settings)
-    base = f"{settings.api.host}:{settings.api.port}"
+    base, shown = f"{settings.api.host}:{settings.api.port}", own_headers(settings)
     try:
         with (
-            connect(f"ws://{base}/v1/stream", open_timeout=10) as feed,
-            httpx2.Client(base_url=f"http://{base}", timeout=5) as rest,
+            connect(f"ws://{base}/v1/stream", open_timeout=10, additional_headers=shown) as feed,
+            httpx2.Client(base_url=f"http://{base}", timeout=5, headers=shown) as rest,
         ):
             wanted = [each.strip() for each in symbols.split(",") if each.strip()]
             feed.send(
@@ -122,6 +123,10 @@ def run(settings: Settings, symbols: str, *, seconds: float, as_json: bool) -> N
                 )
             )
             _follow(feed, rest, Screen(), until=time.time() + seconds if seconds else float("inf"), as_json=as_json)
+    except InvalidStatus as error:
+        raise BackendError(
+            f"the API at {base} let us not in: {error}; set TICKWIRE_API__KEY to a key that `tickwire keys create` made"
+        ) from error
     except (OSError, TimeoutError, ConnectionClosed, httpx2.TransportError) as error:
         raise BackendError(f"expected the API at {base}, found: {error}; is `tickwire up` running?") from error
     except KeyboardInterrupt:

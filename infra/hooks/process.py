@@ -1,5 +1,6 @@
 """The delivery process: alerts from their topic into the outbox, and from there to the endpoints."""
 
+from infra.access.faust_login import faust_credentials
 from infra.awaited import await_kafka
 from infra.clock import WallClock
 from infra.failpoints import hit
@@ -55,5 +56,6 @@ def _deliver(settings: Settings, store: HookStore, telemetry: Telemetry) -> None
     app = build_app(
         settings.kafka.bootstrap.split(","), settings.data / "faust-alerts",
         OutboxBox(store.outbox, writes, worker, clock), clock, telemetry, partitions=settings.kafka.partitions,
+        credentials=faust_credentials(settings.kafka),
     )  # fmt: skip
     run_agent(app, worker.run)

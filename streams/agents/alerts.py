@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import faust
+from faust.auth import Credentials
 
 from schemas.errors import SchemaError
 from schemas.rows import Alert
@@ -74,12 +75,13 @@ class AlertAgent:
         self._meter.count("tickwire_alerts_rejected_total")
 
 
-def build_app(
+def build_app(  # noqa: PLR0913 - what a worker is made of
     brokers: Sequence[str], datadir: Path, box: AlertBox, clock: Clock, meter: Meter,
     *, group: str = "tickwire-alerts", member: str = "0", partitions: int = PARTITIONS,
+    credentials: Credentials | None = None,
 ) -> faust.App:  # fmt: skip
     """The worker, not started; arguments and limits as of `streams.agents.news.build_app`."""
-    app = worker_app(brokers, datadir, group, member, partitions)
+    app = worker_app(brokers, datadir, group, member, partitions, credentials)
     agent = AlertAgent(app, box, clock, meter)
     app.agent(agent.alerts, name="alerts", concurrency=1)(agent.read)
     return app

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
+from faust.auth import Credentials
 
 from models.sentiment import Sentiment
 from schemas.errors import SchemaError
@@ -116,18 +117,20 @@ class NewsAgent:
             self._room.release()
 
 
-def build_app(
+def build_app(  # noqa: PLR0913 - what a worker is made of
     brokers: Sequence[str], datadir: Path, sentiment: Sentiment, clock: Clock, meter: Meter,
     *, group: str = "tickwire-news", member: str = "0", partitions: int = PARTITIONS,
+    credentials: Credentials | None = None,
 ) -> faust.App:  # fmt: skip
     """The worker, not started.
 
     brokers  `host:port`     datadir  Faust's own files     group  consumer group: where reading goes on after a restart
     member   name of this worker in its group, one for each that runs
+    credentials  how to reach brokers that want TLS or a login
 
     Topics must exist. `concurrency` stays 1: with more, Faust commits offsets past records in work.
     """
-    app = worker_app(brokers, datadir, group, member, partitions)
+    app = worker_app(brokers, datadir, group, member, partitions, credentials)
     agent = NewsAgent(app, sentiment, clock, meter)
     app.agent(agent.items, name="news", concurrency=1)(agent.read)
     return app

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import faust
 import msgspec
+from faust.auth import Credentials
 
 from schemas.errors import BackendError, SchemaError
 from schemas.rows import DeadLetter
@@ -20,11 +21,19 @@ RAW_BYTES: Final = 65_536
 SHUTDOWN_S: Final = 20.0
 
 
-def worker_app(brokers: Sequence[str], datadir: Path, group: str, member: str, partitions: int) -> faust.App:
+def worker_app(
+    brokers: Sequence[str],
+    datadir: Path,
+    group: str,
+    member: str,
+    partitions: int,
+    credentials: Credentials | None = None,
+) -> faust.App:
     """The worker without agents, not started. Topics must exist.
 
     `member`: a name in the group, one for each that runs: a worker that was killed takes its place again at once (without
-    a name, one that is killed blocks its group on the embedded broker for ever).
+    a name, one that is killed blocks its group on the embedded broker for ever). `credentials`: how to reach brokers that
+    want TLS or a login.
     """
     return faust.App(
         group, broker=";".join(f"kafka://{broker}" for broker in brokers), datadir=str(datadir), store="memory://",
@@ -32,7 +41,7 @@ def worker_app(brokers: Sequence[str], datadir: Path, group: str, member: str, p
         topic_partitions=partitions, key_serializer="raw", value_serializer="raw",
         consumer_auto_offset_reset="earliest", broker_max_poll_records=500, broker_commit_interval=1.0,
         broker_session_timeout=30.0, broker_heartbeat_interval=3.0, consumer_group_instance_id=f"{group}-{member}",
-        stream_wait_empty=True, producer_acks=-1,
+        stream_wait_empty=True, producer_acks=-1, broker_credentials=credentials,
     )  # fmt: skip
 
 

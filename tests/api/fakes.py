@@ -11,6 +11,7 @@ import msgspec
 import websockets
 from fastapi import FastAPI
 
+from api.access.ports import Access
 from api.app import create_app
 from api.feed.hub import FeedHub
 from api.feed.limits import FeedLimits
@@ -19,6 +20,7 @@ from api.server import FeedServer, listen
 from infra.telemetry import Telemetry
 from schemas.errors import DatabaseUnavailable, StoreUnavailable
 from schemas.rows import Bar, FeedState, Latest, ScoreStatus
+from tests.api.access.keys import EVERYBODY
 
 NOW_NS = 1_795_357_800_000_000_000
 MINUTE_NS = 60_000_000_000
@@ -129,6 +131,8 @@ class World:
     origins: Sequence[str] = ()
     rules: AlertRules | None = None
     alerts: AlertHistory | None = None
+    access: Access = EVERYBODY
+    """Everybody may do everything, unless a test is about who may do what."""
 
     def __post_init__(self) -> None:
         self.hub = FeedHub(self.telemetry, lambda: NOW_NS, self.limits)
@@ -137,7 +141,7 @@ class World:
         """The application over these lists."""
         ports = Ports(
             latest=self.latest, history=self.history, status=self.status, meter=self.telemetry,
-            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS, rules=self.rules,
+            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS, access=self.access, rules=self.rules,
             alerts=self.alerts,
         )  # fmt: skip
         return create_app(ports, self.hub, version="0.1.0", origins=self.origins)

@@ -64,6 +64,6 @@ class Predicting(World):
     def app(self) -> FastAPI:
         ports = Ports(
             self.latest, self.history, self.status, self.telemetry, self.telemetry.exposition, lambda: NOW_NS,
-            self.predictor,
+            self.access, self.predictor,
         )  # fmt: skip
         return create_app(ports, self.hub, version="0.1.0")

@@ -179,7 +179,7 @@ def _lag(product: Product) -> int:
 
 def _listen(product: Product, soak: Soak, stop: threading.Event) -> None:
     """The one client: how old is what it reads?"""
-    with connect(f"ws://{_api(product)}/v1/stream", compression=None) as feed:
+    with connect(f"ws://{_api(product)}/v1/stream", compression=None, additional_headers=product.key) as feed:
         feed.send(SUBSCRIBE)
         while not stop.is_set():
             try:

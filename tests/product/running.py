@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.access.dev_key import read
 from infra.clickhouse import connect
 from infra.embedded.instance import read_run_state
 
@@ -33,6 +34,11 @@ class Product:
         state = read_run_state(self.data)
         assert state is not None, self.said.read_text()
         return state.addresses
+
+    @property
+    def key(self) -> Mapping[str, str]:
+        """The headers by which the API knows us."""
+        return {"authorization": f"Bearer {read(self.data)}"}
 
     def pids(self) -> list[int]:
         """Of all services and processes."""

@@ -119,8 +119,8 @@ def test_with_topics_it_speaks_under_its_own_name(product: Product) -> None:
     api.start()
     try:
         api.await_ready(lambda: listens(port), within_s=60)
-        served = httpx2.get(f"http://127.0.0.1:{port}/v1/predictions/AAA", timeout=20).json()
-        bars = httpx2.get(f"http://127.0.0.1:{port}/v1/bars/AAA?kind=1s", timeout=20).status_code
+        served = httpx2.get(f"http://127.0.0.1:{port}/v1/predictions/AAA", headers=product.key, timeout=20).json()
+        bars = httpx2.get(f"http://127.0.0.1:{port}/v1/bars/AAA?kind=1s", headers=product.key, timeout=20).status_code
     finally:
         api.stop()
     newest = product.rows("SELECT max(src_offset) FROM tickwire_replay_spoken.predictions WHERE symbol = 'AAA'")

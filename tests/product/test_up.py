@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+import httpx2
 import pytest
+from websockets.sync.client import connect
 
 from tests.product.running import Product, alive, json_lines, running
 from tests.services.processes import until
@@ -26,6 +28,22 @@ def test_it_prints_where_everything_is_and_what_to_do_next(product: Product) -> 
     for each in ("kafka", "redis", "clickhouse", "score", "news", "collect", "api", "feed", "tickwire watch"):
         assert each in said
     assert product.addresses["clickhouse_url"] in said.replace("\n", "")
+
+
+def test_the_printed_address_has_the_key_without_which_nobody_is_let_in(product: Product) -> None:
+    said, api = product.said.read_text(), f"http://127.0.0.1:{product.addresses['api_port']}"
+    (key,) = re.findall(rf"{re.escape(api)}/#key=(tk_dev_\S+)", said)
+    assert httpx2.get(f"{api}/v1/symbols").status_code == 401
+    assert httpx2.get(f"{api}/v1/symbols", headers={"authorization": f"Bearer {key}"}).json()["data"]
+    assert httpx2.get(f"{api}/").status_code == 200
+    with connect(f"{api.replace('http', 'ws')}/v1/stream") as feed:  # as the page does
+        feed.send(json.dumps({"op": "auth", "key": key}))
+        assert json.loads(feed.recv(timeout=10))[0]["type"] == "welcome"
+    logs = "".join(log.read_text() for log in product.data.glob("logs/*.log"))
+    assert key not in logs
+    told = json.loads(product.tickwire("audit", "verify", "--json"))
+    assert told["lines"] >= 2
+    assert told["wrong"] == []
 
 
 def test_watch_shows_moving_scores_of_both_models(product: Product) -> None:
