@@ -89,8 +89,8 @@ def publish(hub: FeedHub, go: Event, cpu: Any, arguments: argparse.Namespace) ->
 def server(port: Any, go: Event, cpu: Any, arguments: argparse.Namespace) -> None:
     """The API and its publisher, until it is told to stop."""
     telemetry = Telemetry()
-    hub = FeedHub(telemetry, time.time_ns, EVERYBODY)
-    ports = Ports(LatestList(), HistoryList(), StatusList(), telemetry, telemetry.exposition, time.time_ns)
+    hub = FeedHub(telemetry, time.time_ns)
+    ports = Ports(LatestList(), HistoryList(), StatusList(), telemetry, telemetry.exposition, time.time_ns, EVERYBODY)
     listener = listen("127.0.0.1", 0)
     threading.Thread(target=publish, args=(hub, go, cpu, arguments), daemon=True).start()
     port.value = listener.getsockname()[1]

@@ -39,6 +39,7 @@ from api.ports import Ports
 from api.server import listen, serve
 from benchmarks.feed import DECODER, payload
 from infra.telemetry import Telemetry
+from tests.api.access.keys import EVERYBODY
 from tests.api.fakes import HistoryList, LatestList, StatusList
 
 SYMBOLS: Final = 50
@@ -55,7 +56,7 @@ def api(limits: FeedLimits | None = None) -> tuple[FeedHub, Callable[[socket.soc
     """A hub, and what serves it."""
     telemetry = Telemetry()
     hub = FeedHub(telemetry, time.time_ns, limits)
-    ports = Ports(LatestList(), HistoryList(), StatusList(), telemetry, telemetry.exposition, time.time_ns)
+    ports = Ports(LatestList(), HistoryList(), StatusList(), telemetry, telemetry.exposition, time.time_ns, EVERYBODY)
     return hub, lambda listener: serve(create_app(ports, hub, version="bench"), hub, listener)
 
 

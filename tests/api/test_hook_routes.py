@@ -19,6 +19,7 @@ from infra.hooks.messages import message_of
 from infra.hooks.opened import HookStore, open_store
 from infra.hooks.outbox import Put
 from infra.settings import Hooks
+from tests.api.access.keys import EVERYBODY
 from tests.api.fakes import NOW_NS, world
 from tests.infra.hooks.alerts import alert
 
@@ -59,7 +60,8 @@ def served(tmp_path: Path) -> Iterator[Served]:
     small, store = world(), open_store(tmp_path)
     ports = Ports(
         latest=small.latest, history=small.history, status=small.status, meter=small.telemetry,
-        exposition=small.telemetry.exposition, now_ns=lambda: NOW_NS, hooks=Desk(tmp_path, Hooks(), CLOCK),
+        exposition=small.telemetry.exposition, now_ns=lambda: NOW_NS, access=EVERYBODY,
+        hooks=Desk(tmp_path, Hooks(), CLOCK),
     )  # fmt: skip
     with TestClient(create_app(ports, small.hub, version="0.1.0")) as client:
         yield Served(client, store)

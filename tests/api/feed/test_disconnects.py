@@ -22,7 +22,7 @@ from tests.faults.proxy import ChaosProxy, Fault
 
 CHANNELS = ("predictions", "bars", "outcomes", "trades")
 SYMBOLS = ("A", "B", "C")
-EVERY_S = 0.003
+EVERY_S = 0.015
 ROUND = len(CHANNELS) * len(SYMBOLS)
 
 
@@ -136,7 +136,7 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def disconnect(backend: Backend, feed: Feed, rng: random.Random, n: int) -> None:

@@ -12,6 +12,7 @@ from api.app import create_app
 from api.ports import Ports
 from api.sql.ports import Column, FileKind, SqlAccess, SqlFile, SqlQuery, SqlTable
 from schemas.errors import QueryRefused
+from tests.api.access.keys import EVERYBODY
 from tests.api.fakes import NOW_NS, World
 
 
@@ -69,7 +70,7 @@ class Asking(World):
         access = SqlAccess(self.sql, max_rows=100, check=self.check, tables=["trades"], functions=["count"])
         ports = Ports(
             latest=self.latest, history=self.history, status=self.status, meter=self.telemetry,
-            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS, sql=access,
+            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS, access=EVERYBODY, sql=access,
         )  # fmt: skip
         return create_app(ports, self.hub, version="0.1.0")
 
