@@ -44,6 +44,6 @@ def test_what_amazon_refuses_is_a_failed_attempt_with_its_words(found: Any) -> N
     assert "NotFound" in found["missing"][2]
     outcome, status, detail = found["unknown"]
     assert (outcome, status >= 400) == ("failed", True)
-    assert "not verified" in detail
+    assert "MessageRejected" in detail
     assert found["nobody"][:2] == ["failed", 0]
     assert "EndpointConnectionError" in found["nobody"][2]
