@@ -131,7 +131,7 @@ def listening(feed: Feed, heard: list[Heard]) -> Iterator[None]:
             loop.close()
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait for it, or fail."""
     deadline = time.monotonic() + seconds
     while not condition():
