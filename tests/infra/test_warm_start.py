@@ -1,24 +1,35 @@
 """From a night to the log: the state that a replay has learnt, refused before it is on the log where it is not that state."""
 
 import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from infra import model_changes
+from infra.cli import model_changes as command
+from infra.cli.models import app
+from infra.clickhouse import Result
+from infra.composition import ShardMaker
 from infra.matrix_store import warm_path
 from infra.nightly_plan import MANIFEST, Folded, MatrixManifest, canonical, replaced
 from infra.warm_start import warm_changes
 from models.online import OnlineModel
 from models.warm_start import warm_id, warmed
 from processors.features import FEATURE_NAMES, FEATURES_ID
+from processors.sessions import Sessions
+from processors.shard import FoldRules
 from schemas.control import MODELS, body_of, model_change
 from schemas.errors import ModelError
 from schemas.events import Control
-from schemas.topics import EVENTS
-from streams.decode import LARGEST
+from schemas.topics import EVENTS, Topic
+from streams.decode import LARGEST, Poll, decode
 from tests.infra.matrices import plan
 
 
@@ -89,3 +100,46 @@ def test_what_is_no_warm_start_of_this_stream_is_refused_with_what_to_do(tmp_pat
     (cold / MANIFEST).write_bytes(msgspec.json.encode(told))
     with pytest.raises(ModelError, match="nothing learnt along"):
         warm_changes(cold, 4)
+
+
+@dataclass
+class Log:
+    """A broker and the tables behind it: what is sent is in force at offset 7 of its partition."""
+
+    sent: dict[int, bytes] = field(default_factory=dict)
+    flushed: bool = False
+
+    def send(self, topic: Topic[Any], partition: int, messages: Sequence[tuple[str, bytes]]) -> None:
+        assert topic is EVENTS
+        ((_, self.sent[partition]),) = messages
+
+    def flush(self) -> None:
+        self.flushed = True
+
+    def rows(self, sql: str) -> Result:
+        assert "model_changes" in sql
+        return Result([], [], [(partition, 7, "") for partition in sorted(self.sent)])
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_command_puts_a_night_onto_the_log_and_the_fold_goes_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    for name, value in (
+        ("DATA", str(tmp_path)), ("KAFKA__BOOTSTRAP", "x:1"), ("CLICKHOUSE__URL", "http://x"), ("REDIS__URL", "redis://x"),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"TICKWIRE_{name}", value)
+    monkeypatch.setattr(model_changes, "KafkaWriter", lambda kafka: log)
+    monkeypatch.setattr(command, "connect", lambda url, timeout_s: log)
+    done = CliRunner().invoke(app, ["warm", str(night(tmp_path / "night")), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["fence"] == {"0": 7, "2": 7}
+    assert log.flushed
+    for partition, raw in log.sent.items():
+        shard = ShardMaker(FoldRules(), Sessions(), None)(partition)
+        (told,) = shard.advance(decode(Poll(partition, [raw], [7], [1]))).changes
+        assert (told.change.model, told.refused) == (warm_id(STATES[partition]), "")
+        assert shard.learner.snapshot() == STATES[partition]
