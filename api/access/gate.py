@@ -17,6 +17,8 @@ from schemas.errors import AccessError
 MAX_CREDENTIAL: Final = 4_096
 """Characters; no key and no sensible token is longer."""
 LOGIN_S: Final = 3_600.0
+RECORDED: Final = frozenset({"sql", "write"})
+"""Kinds of requests of which every one goes into the audit log."""
 CHALLENGE: Final = {"www-authenticate": 'Bearer realm="tickwire"'}
 _log = logging.getLogger("tickwire.api")
 WANTED: Final = "expected an API key or token, as `Authorization: Bearer …` or `X-API-Key: …`"
@@ -38,11 +40,13 @@ class Gate:
         """Return if the caller has the scope, and has not asked too often. Raises: `Problem`."""
         if scope == OPEN:
             return
-        who = await self._permitted(connection, scope)
-        allowance = await self.spend(who, KINDS.get(scope, "read"))
-        connection.state.allowance = allowance
+        who, kind = await self._permitted(connection, scope), KINDS.get(scope, "read")
+        allowance = await self.spend(who, kind)
+        connection.state.caller, connection.state.allowance = who, allowance
         if allowance is not None and not allowance.allowed:
             raise too_many(allowance)
+        if kind in RECORDED:
+            await self._record("asked", who, connection, method=connection.scope.get("method", ""), scope=scope)
 
     async def spend(self, who: str, kind: str) -> Allowance | None:
         """Count one request; None where nothing is limited."""

@@ -75,7 +75,7 @@ def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking) -
         replace: Annotated[bool, Query(description="In place of the rule of this id that stands")] = False,
     ) -> Response:
         rule = await _read(request, Rule)
-        change = RuleChange(action="change" if replace else "add", id=rule.id, rule=rule, by="api")
+        change = RuleChange(action="change" if replace else "add", id=rule.id, rule=rule, by=request.state.caller)
         return await _said(rules, blocking, change)
 
     @router.get(
@@ -94,8 +94,8 @@ def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking) -
         summary="Let a rule stand no longer",
         responses=answered(RuleTaken, "Where its fence is", "rule-refused", "backend-unavailable"),
     )  # fmt: skip
-    async def remove(rule: RuleId) -> Response:
-        return await _said(rules, blocking, RuleChange(action="remove", id=rule, by="api"))
+    async def remove(request: Request, rule: RuleId) -> Response:
+        return await _said(rules, blocking, RuleChange(action="remove", id=rule, by=request.state.caller))
 
 
 def _add_history_route(router: APIRouter, alerts: AlertHistory, blocking: Blocking, now_ns: Callable[[], int]) -> None:

@@ -33,11 +33,13 @@ class RuleList:
 
     rules: dict[str, Rule] = field(default_factory=dict)
     tried: list[tuple[Rule, int | None, int | None]] = field(default_factory=list)
+    asked: list[RuleChange] = field(default_factory=list)
 
     def standing(self) -> Sequence[StandingRule]:
         return [StandingRule(rule=r, rev=1, since_ns=NOW_NS, by="api", fence={"0": 7}) for r in self.rules.values()]
 
     def change(self, change: RuleChange) -> RuleTaken:
+        self.asked.append(change)
         there, refused = change.id in self.rules, ""
         if change.rule is not None:
             vocabulary().check(change.rule)

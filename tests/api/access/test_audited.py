@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import msgspec
 from fastapi.testclient import TestClient
 
 from api.access.ports import Access
@@ -9,6 +10,7 @@ from schemas.errors import AccessError
 from tests.api.access.keys import Keys
 from tests.api.access.limiter import Count
 from tests.api.fakes import World
+from tests.api.test_alerts import RULE, AlertList, RuleList
 
 
 @dataclass
@@ -45,6 +47,21 @@ def test_a_login_is_recorded_once_and_each_refusal() -> None:
     ]
     assert records.lines[3][2]["path"] == "/metrics"
     assert "canary" not in str(records.lines)
+
+
+def test_whoever_changes_a_rule_is_recorded_and_so_is_what_is_refused() -> None:
+    records, rules = Records(), RuleList()
+    with TestClient(World(access=Access(Keys(), audit=records), rules=rules, alerts=AlertList()).app()) as client:
+        raw, json = msgspec.json.encode(RULE), {"content-type": "application/json"}
+        for role in ("analyst", "operator"):
+            client.post("/v1/alerts/rules", content=raw, headers={"X-API-Key": f"tk_{role}", **json})
+        client.get("/v1/alerts/rules", headers={"X-API-Key": "tk_operator"})
+    assert [(what, who, detail.get("method")) for what, who, detail in records.lines] == [
+        ("login", "key analyst", None), ("refused", "key analyst", None), ("login", "key operator", None),
+        ("asked", "key operator", "POST"),
+    ]  # fmt: skip
+    assert records.lines[-1][2]["path"] == "/v1/alerts/rules"
+    assert rules.asked[-1].by == "key operator"
 
 
 def test_a_flood_of_bad_keys_does_not_fill_the_disk() -> None:
