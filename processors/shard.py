@@ -23,6 +23,7 @@ from processors.labels import LabelRule, Labels, Matured, merged
 from processors.ledger import REJECTED, Ledger, LedgerLine
 from processors.market import MarketState, as_of
 from processors.numbers import Numbers, SaidNumbers
+from processors.per_symbol import PerSymbol
 from processors.roster import Load, no_models
 from processors.rule_fields import Vocabulary
 from processors.rules import Alerting, Judged, Raised, RuleChanged
@@ -119,8 +120,8 @@ class Shard:
         """The online model as it is now."""
         return self.scoring.learner
 
-    def _started(self, symbols: int) -> "_PerSymbol":
-        return _PerSymbol(
+    def _started(self, symbols: int) -> PerSymbol:
+        return PerSymbol(
             Timeline.start(symbols),
             MarketState.start(symbols),
             BarBuilder(self.rules.bars, symbols, self.rules.lateness_ns, self.rules.heartbeat_gap_ns),
@@ -273,34 +274,6 @@ class Shard:
 
     def _fixed(self) -> list[NDArray[Any]]:
         return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays, self._broker_ms, self._first]
-
-
-@dataclass(slots=True)
-class _PerSymbol:
-    timeline: Timeline
-    market: MarketState
-    bars: BarBuilder
-    labels: Sequence[Labels]
-    """By horizon, the learnt one first."""
-    halted: NDArray[np.int8]
-    """[symbols]: trading is halted or closed, by the venue's word."""
-    numbers: Numbers
-
-    @property
-    def symbols(self) -> int:
-        return len(self.timeline.clock)
-
-    @property
-    def arrays(self) -> list[NDArray[Any]]:
-        of_labels = [array for labels in self.labels for array in labels.arrays]
-        return [
-            *self.timeline.arrays,
-            *self.market.arrays,
-            *self.bars.arrays,
-            *of_labels,
-            self.halted,
-            *self.numbers.arrays,
-        ]
 
 
 def _without(
