@@ -77,8 +77,8 @@ def test_every_update_is_scored_once_and_the_ledger_adds_up(product: Product) ->
 
 
 def test_metrics_tell_of_every_stage(product: Product) -> None:
-    of_api, of_scoring = re.findall(r"http://127\.0\.0\.1:\d+/metrics", product.said.read_text())
-    assert of_api != of_scoring
+    of_api, of_scoring, of_delivery = re.findall(r"http://127\.0\.0\.1:\d+/metrics", product.said.read_text())
+    assert len({of_api, of_scoring, of_delivery}) == 3
     stages = ("decode", "advance", "clickhouse", "snapshot")
     told = ""
 
@@ -97,6 +97,8 @@ def test_metrics_tell_of_every_stage(product: Product) -> None:
         "score_predictions_total",
     ):
         assert f"tickwire_{metric}" in told, metric
+    with urlopen(of_delivery) as answer:
+        assert "tickwire_hooks_" in answer.read().decode()
 
 
 def test_news_becomes_signals(product: Product) -> None:
