@@ -30,6 +30,8 @@ GRANT SELECT ON tickwire.outcomes TO tickwire_reader;
 GRANT SELECT ON tickwire.outcome_scores TO tickwire_reader;
 GRANT SELECT ON tickwire.challenger_scores TO tickwire_reader;
 GRANT SELECT ON tickwire.model_changes TO tickwire_reader;
+GRANT SELECT ON tickwire.alerts TO tickwire_reader;
+GRANT SELECT ON tickwire.rule_changes TO tickwire_reader;
 GRANT SELECT ON tickwire.bars TO tickwire_reader;
 GRANT SELECT ON tickwire.ledger TO tickwire_reader;
 GRANT SELECT ON tickwire.marks TO tickwire_reader;

@@ -102,10 +102,12 @@ def test_a_bomb_is_stopped_and_writers_live_on(stored: Stored, bomb: str) -> Non
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(_write_until, stored, table, done)
         began = time.monotonic()
-        with pytest.raises(SqlFailed) as found:
-            stored.reader.table(SqlQuery(GUARD.checked(bomb), {}, 10, "bomb"))
+        try:
+            with pytest.raises(SqlFailed) as found:
+                stored.reader.table(SqlQuery(GUARD.checked(bomb), {}, 10, "bomb"))
+        finally:
+            done.set()
         took_s = time.monotonic() - began
-        done.set()
         written = writing.result(60)
     assert found.value.limit, found.value
     assert took_s < LIMITS.time_s + GRACE_S + 5
@@ -135,10 +137,12 @@ def test_a_query_that_nobody_waits_for_any_more_ends_at_once(stored: Stored) -> 
     with ThreadPoolExecutor(1) as pool:
         cancelling = pool.submit(_cancel_until, stored, "gone", done)
         began = time.monotonic()
-        with pytest.raises(SqlFailed, match="cancelled"):
-            stored.patient.table(query)
+        try:
+            with pytest.raises(SqlFailed, match="cancelled"):
+                stored.patient.table(query)
+        finally:
+            done.set()
         took_s = time.monotonic() - began
-        done.set()
         cancelling.result(60)
     assert took_s < 30
 
