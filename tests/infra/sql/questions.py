@@ -62,7 +62,7 @@ BOMBS: Final = {
     "a join without an end": "SELECT count() FROM trades AS a, trades AS b, trades AS c, trades AS d WHERE a.price * b.price > c.price * d.price",
     "a set without an end": "SELECT uniqExact(a.src_offset, b.src_offset, c.src_offset) FROM trades AS a, trades AS b, trades AS c",
     "an array of arrays": "SELECT arraySum(x -> arraySum(y -> x * y, a), a) FROM (SELECT groupArray(a.price) AS a FROM trades AS a, (SELECT 1 FROM trades LIMIT 50) AS b)",
-    "a text of texts": "SELECT length(concat(s, s, s, s, s, s, s, s)) FROM (SELECT concat(s, s, s, s, s, s, s, s) AS s FROM (SELECT concat(s, s, s, s, s, s, s, s) AS s FROM (SELECT toString(groupArray(detail)) AS s FROM dead_letters)))",
-    "a sort of everything": "SELECT a.detail, b.detail FROM dead_letters AS a, dead_letters AS b ORDER BY a.detail, b.src_offset, a.src_offset",
+    "a text of texts": "SELECT length(concat(s, s, s, s, s, s, s, s)) FROM (SELECT concat(s, s, s, s, s, s, s, s) AS s FROM (SELECT concat(s, s, s, s, s, s, s, s) AS s FROM (SELECT concat(s, s, s, s, s, s, s, s) AS s FROM (SELECT toString(groupArray(detail)) AS s FROM dead_letters))))",
+    "a sort of everything": "SELECT a.detail, b.detail FROM dead_letters AS a, dead_letters AS b, dead_letters AS c ORDER BY a.detail, b.src_offset, c.src_offset",
 }  # fmt: skip
 """Statements that are allowed and take more than one may have."""
