@@ -9,7 +9,6 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from infra.hooks.listen import verified
 from infra.hooks.signing import new_secret, signed_headers
 
-NOW = time.time_ns()
 BODY = '{"type":"alert.fired","data":{"name":"Zoë"}}'.encode()
 
 
@@ -27,7 +26,7 @@ def test_the_specifications_vector() -> None:
 
 def test_the_packages_own_verifier_takes_them() -> None:
     key = new_secret()
-    assert Webhook(key).verify(BODY, signed_headers("m-1", BODY, [key], NOW))["data"] == {"name": "Zoë"}
+    assert Webhook(key).verify(BODY, signed_headers("m-1", BODY, [key], time.time_ns()))["data"] == {"name": "Zoë"}
 
 
 def test_a_secret_has_256_bits_and_the_prefix() -> None:
@@ -39,7 +38,7 @@ def test_a_secret_has_256_bits_and_the_prefix() -> None:
 
 def test_two_keys_sign_so_that_a_receiver_with_either_verifies() -> None:
     new, old, other = new_secret(), new_secret(), new_secret()
-    headers = signed_headers("m-1", BODY, [new, old], NOW)
+    headers = signed_headers("m-1", BODY, [new, old], time.time_ns())
     assert len(headers["webhook-signature"].split(" ")) == 2
     assert verified([new], headers, BODY)
     assert verified([old], headers, BODY)
@@ -49,11 +48,11 @@ def test_two_keys_sign_so_that_a_receiver_with_either_verifies() -> None:
 @pytest.mark.parametrize("part", ["webhook-id", "webhook-timestamp", "webhook-signature", "body"])
 def test_whatever_is_changed_on_the_way_is_noticed(part: str) -> None:
     key = new_secret()
-    headers, body = signed_headers("m-1", BODY, [key], NOW), BODY
+    headers, body = signed_headers("m-1", BODY, [key], time.time_ns()), BODY
     if part == "body":
         body = BODY.replace(b"fired", b"FIRED")
     else:
-        headers[part] = {"webhook-timestamp": str(NOW // 10**9 + 1)}.get(part, headers[part][:-5] + "AAAA=")
+        headers[part] = {"webhook-timestamp": str(time.time_ns() // 10**9 + 2)}.get(part, headers[part][:-5] + "AAAA=")
     assert not verified([key], headers, body)
     with pytest.raises((WebhookVerificationError, ValueError)):
         Webhook(key).verify(body, headers)
@@ -62,10 +61,12 @@ def test_whatever_is_changed_on_the_way_is_noticed(part: str) -> None:
 @pytest.mark.parametrize("signature", ["", "v1", "v1,", "v1,%%%", "v1a,abc", "v1,é", "junk v1,AAAA", "v1,A"])
 def test_a_malformed_signature_is_no_signature(signature: str) -> None:
     key = new_secret()
-    assert not verified([key], signed_headers("m-1", BODY, [key], NOW) | {"webhook-signature": signature}, BODY)
+    assert not verified(
+        [key], signed_headers("m-1", BODY, [key], time.time_ns()) | {"webhook-signature": signature}, BODY
+    )
 
 
 @pytest.mark.parametrize("seconds", [-360, 360, -86_400])
 def test_an_old_or_future_attempt_is_not_taken(seconds: int) -> None:
     key = new_secret()
-    assert not verified([key], signed_headers("m-1", BODY, [key], NOW + seconds * 10**9), BODY)
+    assert not verified([key], signed_headers("m-1", BODY, [key], time.time_ns() + seconds * 10**9), BODY)
