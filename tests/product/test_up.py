@@ -34,7 +34,8 @@ def test_the_printed_address_has_the_key_without_which_nobody_is_let_in(product:
     said, api = product.said.read_text(), f"http://127.0.0.1:{product.addresses['api_port']}"
     (key,) = re.findall(rf"{re.escape(api)}/#key=(tk_dev_\S+)", said)
     assert httpx2.get(f"{api}/v1/symbols").status_code == 401
-    assert httpx2.get(f"{api}/v1/symbols", headers={"authorization": f"Bearer {key}"}).json()["data"]
+    shown = {"authorization": f"Bearer {key}"}
+    until("symbols", lambda: bool(httpx2.get(f"{api}/v1/symbols", headers=shown).json()["data"]), within_s=20)
     assert httpx2.get(f"{api}/").status_code == 200
     with connect(f"{api.replace('http', 'ws')}/v1/stream") as feed:  # as the page does
         feed.send(json.dumps({"op": "auth", "key": key}))
