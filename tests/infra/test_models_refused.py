@@ -272,7 +272,7 @@ def serving(data: Path, watch: ModelWatch | None = None) -> Shard:
 
 def test_a_model_that_is_slow_while_it_serves_is_quarantined_and_the_last_good_one_serves_again(data: Path) -> None:
     dawdler: Manifest = save(data / FOLDER, slow(6_000))
-    watch = ModelWatch(Models(slowest_us=20.0), NoMeter())
+    watch = ModelWatch(Models(slowest_us=1.0), NoMeter())
     shard, at, asked = serving(data, watch), 0, []
     outputs = [shard.advance(stretch([told_by("promote", dawdler.id)]))]
     for _ in range(ROUNDS):
@@ -282,7 +282,7 @@ def test_a_model_that_is_slow_while_it_serves_is_quarantined_and_the_last_good_o
     assert {name for o in outputs[1:] for name in (o.scores.line_ups[-1].onnx,)} == {dawdler.id}
     (change,) = asked
     assert (change.action, change.model) == ("quarantine", dawdler.id)
-    assert_says(change.why, r"us a row, at most 20 are allowed")
+    assert_says(change.why, r"us a row, at most 1 are allowed")
     after = shard.advance(stretch([said_by(change), *EVENTS[at : at + 50]], 1 + at))
     assert len(after.folded) > 20
     assert after.scores.line_ups[-1].onnx.startswith("mlp-")

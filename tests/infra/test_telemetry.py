@@ -92,6 +92,7 @@ def test_every_name_says_its_subsystem_and_unit_and_has_a_help_text() -> None:
         "_symbols",
         "_rows",
         "_waiting",
+        "_bytes",
         "_held",
         "_reachable",
         "_up",
