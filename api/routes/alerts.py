@@ -10,12 +10,12 @@ from msgspec import Struct
 
 from api.access.needs import needs
 from api.alert_answers import BacktestRequest, Rules, SaidPage, Tried, told, tried
+from api.asked import invalid, time_of
 from api.blocking import Blocking
 from api.cursor import from_cursor, to_cursor
 from api.openapi import answered
 from api.ports import AlertHistory, AlertRules, Span
-from api.problems import FieldError, Problem
-from api.times import from_rfc3339
+from api.problems import Problem
 from schemas.errors import RuleError
 from schemas.rules import Rule, RuleChange, RuleTaken, StandingRule
 
@@ -47,7 +47,7 @@ def alert_routes(rules: AlertRules, alerts: AlertHistory, now_ns: Callable[[], i
     )  # fmt: skip
     async def backtest(request: Request) -> Response:
         asked = await _read(request, BacktestRequest)
-        begin, end = (None if text is None else _time(f"body.{name}", text) for name, text in _bounds(asked))
+        begin, end = (None if text is None else time_of(f"body.{name}", text) for name, text in _bounds(asked))
         found = await _checked(testing.call(rules.backtest, asked.rule, begin, end))
         return _json(tried(found))
 
@@ -109,12 +109,12 @@ def _add_history_route(router: APIRouter, alerts: AlertHistory, blocking: Blocki
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
         cursor: Annotated[str | None, Query(max_length=100, description="`next_cursor` of the page before")] = None,
     ) -> Response:  # fmt: skip
-        since = 0 if start is None else _time("query.start", start)
-        until = now_ns() if end is None else _time("query.end", end)
+        since = 0 if start is None else time_of("query.start", start)
+        until = now_ns() if end is None else time_of("query.end", end)
         try:
             until = until if cursor is None else min(until, from_cursor(cursor))
         except ValueError as error:
-            raise _invalid("query.cursor", str(error)) from error
+            raise invalid("query.cursor", str(error)) from error
         return _json(await blocking.call(_page, alerts, rule, symbol, Span(since, until, limit)))
 
 
@@ -140,23 +140,23 @@ async def _checked(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except RuleError as error:
-        raise _invalid("body", str(error)) from error
+        raise invalid("body", str(error)) from error
 
 
 async def _read(request: Request, kind: type[T]) -> T:
     """The body as this type. Raises: `Problem` that says what was expected, and where."""
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent != "application/json":  # a page of another origin may send anything else without asking first
-        raise _invalid("header.content-type", f"expected application/json, was {sent[:60] or 'nothing'}")
+        raise invalid("header.content-type", f"expected application/json, was {sent[:60] or 'nothing'}")
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MOST_BYTES:
-            raise _invalid("body", f"expected at most {MOST_BYTES} bytes")
+            raise invalid("body", f"expected at most {MOST_BYTES} bytes")
     try:
         return msgspec.json.decode(bytes(body), type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _invalid("body", str(error)) from error
+        raise invalid("body", str(error)) from error
 
 
 def _bounds(asked: BacktestRequest) -> tuple[tuple[str, str | None], ...]:
@@ -167,17 +167,6 @@ def _body(kind: type[Struct]) -> dict[str, Any]:
     """The request's body, for OpenAPI."""
     reference = {"$ref": f"#/components/schemas/{kind.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
-
-
-def _time(where: str, text: str) -> int:
-    try:
-        return from_rfc3339(text)
-    except ValueError as error:
-        raise _invalid(where, str(error)) from error
-
-
-def _invalid(where: str, message: str) -> Problem:
-    return Problem("invalid-request", f"{where}: {message}", errors=[FieldError(where=where, message=message)])
 
 
 def _json(answer: Struct) -> Response:

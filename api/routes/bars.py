@@ -9,14 +9,14 @@ from fastapi.responses import Response
 
 from api.access.needs import needs
 from api.answers import Bars, closed_bar
+from api.asked import invalid, time_of
 from api.blocking import Blocking
 from api.cursor import from_cursor, to_cursor
 from api.newest import Newest
 from api.openapi import answered
 from api.ports import History, Ports, Span
-from api.problems import FieldError, Problem
 from api.routes.market import Symbol
-from api.times import NS, from_rfc3339, to_rfc3339
+from api.times import NS, to_rfc3339
 
 DAY_NS: Final = 86_400 * NS
 MAX_LIMIT: Final = 5_000
@@ -59,7 +59,7 @@ def bar_routes(ports: Ports, newest: Newest) -> APIRouter:
             row = await newest.find(symbol)
             until = ports.now_ns() if row is None else row.ts_event + 1
         else:
-            until = _time("query.end", end)
+            until = time_of("query.end", end)
         span = _span(start, until, limit, cursor)
         body, next_cursor = await bars.page(symbol, kind, span)
         if body is None:
@@ -103,21 +103,10 @@ def _link(path: str, kind: str, span: Span, cursor: str) -> str:
 
 def _span(start: str | None, until: int, limit: int, cursor: str | None) -> Span:
     """The stretch that was asked for. Raises: `Problem` invalid-request."""
-    since = max(0, until - DAY_NS) if start is None else _time("query.start", start)
+    since = max(0, until - DAY_NS) if start is None else time_of("query.start", start)
     if since > until:
-        raise _invalid("query.start", f"expected a time before end, found {start}")
+        raise invalid("query.start", f"expected a time before end, found {start}")
     try:
         return Span(since, until, limit, None if cursor is None else from_cursor(cursor))
     except ValueError as error:
-        raise _invalid("query.cursor", str(error)) from error
-
-
-def _time(where: str, text: str) -> int:
-    try:
-        return from_rfc3339(text)
-    except ValueError as error:
-        raise _invalid(where, str(error)) from error
-
-
-def _invalid(where: str, message: str) -> Problem:
-    return Problem("invalid-request", f"{where}: {message}", errors=[FieldError(where=where, message=message)])
+        raise invalid("query.cursor", str(error)) from error

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from api.asked import invalid
 from api.blocking import Blocking
 from api.problems import FieldError, Problem
 from api.sql.catalogue import QUERIES
@@ -60,16 +61,16 @@ class SqlRunner:
     async def _query(self, asked: SqlRequest) -> SqlQuery:
         limit = min(ROWS, self._access.max_rows) if asked.limit is None else asked.limit
         if limit > self._access.max_rows:
-            raise _invalid("body.limit", f"expected 1 to {self._access.max_rows} rows, found {limit}")
+            raise invalid("body.limit", f"expected 1 to {self._access.max_rows} rows, found {limit}")
         if (asked.query is None) == (asked.sql is None):
-            raise _invalid("body", "expected either `query`, a named one, or `sql`")
+            raise invalid("body", "expected either `query`, a named one, or `sql`")
         query_id = f"tickwire-sql-{uuid4()}"
         if asked.query is not None:
             return _named(asked, limit, query_id)
         if self._access.check is None:
             raise Problem("sql-not-allowed", "only named queries are run here: GET /v1/sql/queries lists them")
         if asked.parameters:
-            raise _invalid("body.parameters", "expected none beside `sql`: write values as constants")
+            raise invalid("body.parameters", "expected none beside `sql`: write values as constants")
         try:
             sql = await self._checking.call(self._access.check, asked.sql)
         except QueryRefused as error:
@@ -90,18 +91,13 @@ class SqlRunner:
             gone.cancel()
 
 
-def _invalid(where: str, message: str) -> Problem:
-    """One part of the request is wrong."""
-    return Problem("invalid-request", f"{where}: {message}", errors=[FieldError(where=where, message=message)])
-
-
 def _decoded(body: bytes) -> SqlRequest:
     try:
         return _REQUEST.decode(body)
     except msgspec.DecodeError as error:
-        raise _invalid("body", str(error)) from error
+        raise invalid("body", str(error)) from error
     except RecursionError as error:
-        raise _invalid("body", "expected JSON that is not nested") from error
+        raise invalid("body", "expected JSON that is not nested") from error
 
 
 def _named(asked: SqlRequest, limit: int, query_id: str) -> SqlQuery:
@@ -125,11 +121,11 @@ async def _body(request: Request) -> bytes:
             async for part in request.stream():
                 body += part
                 if len(body) > MAX_BYTES:
-                    raise _invalid("body", f"expected at most {MAX_BYTES} bytes")
+                    raise invalid("body", f"expected at most {MAX_BYTES} bytes")
     except TimeoutError as error:
-        raise _invalid("body", f"it did not come within {BODY_WITHIN_S:g} s") from error
+        raise invalid("body", f"it did not come within {BODY_WITHIN_S:g} s") from error
     except ClientDisconnect as error:
-        raise _invalid("body", "the client left before it was here") from error
+        raise invalid("body", "the client left before it was here") from error
     return bytes(body)
 
 
