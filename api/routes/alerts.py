@@ -12,6 +12,7 @@ from api.access.needs import needs
 from api.alert_answers import BacktestRequest, Rules, SaidPage, Tried, told, tried
 from api.asked import invalid, time_of
 from api.blocking import Blocking
+from api.bodies import body_of
 from api.cursor import from_cursor, to_cursor
 from api.openapi import answered
 from api.ports import AlertHistory, AlertRules, Span
@@ -148,13 +149,9 @@ async def _read(request: Request, kind: type[T]) -> T:
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent != "application/json":  # a page of another origin may send anything else without asking first
         raise invalid("header.content-type", f"expected application/json, was {sent[:60] or 'nothing'}")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise invalid("body", f"expected at most {MOST_BYTES} bytes")
+    body = await body_of(request, MOST_BYTES)
     try:
-        return msgspec.json.decode(bytes(body), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise invalid("body", str(error)) from error
 

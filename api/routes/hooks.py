@@ -13,6 +13,7 @@ from fastapi.responses import Response
 
 from api.access.needs import needs
 from api.blocking import Blocking
+from api.bodies import body_of
 from api.cursor import from_cursor, to_cursor
 from api.hook_answers import (
     AddedEndpoint,
@@ -221,12 +222,7 @@ async def _body(request: Request) -> bytes:
     """All of it, which is JSON or nothing."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem("unsupported-media-type", "expected Content-Type: application/json, also where there is no body")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY:
-            raise Problem("invalid-request", f"expected a body of at most {MAX_BODY} bytes")
-    return bytes(body)
+    return await body_of(request, MAX_BODY)
 
 
 def _json(answer: msgspec.Struct, status: int = 200) -> Response:

@@ -3,18 +3,17 @@
 Its errors are `{"error": …}`, not problem details. The protocol has a specification of its own, so `/openapi.json` leaves it out.
 """
 
-import asyncio
 import logging
 from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.requests import ClientDisconnect
 
 from api.access.needs import needs
 from api.access.scopes import OPEN
 from api.blocking import Blocking
+from api.bodies import BodyRefused, whole_body
 from api.inference_messages import (
     EXTENSIONS,
     MAX_BYTES,
@@ -32,7 +31,6 @@ JSON_LENGTH: Final = "inference-header-content-length"
 THREADS: Final = 2
 MAX_INSIDE: Final = 64
 """Requests that are read, wait or are scored; the next one is told to come back."""
-BODY_WITHIN_S: Final = 10.0
 NOT_READY: Final = 400
 """The protocol wants 4xx for false."""
 _log = logging.getLogger("tickwire.api")
@@ -153,18 +151,11 @@ async def _body(request: Request) -> bytes:
     """All of it. Raises: `InferenceRefused` where it is too large, too slow or packed."""
     if request.headers.get("content-encoding", "identity") != "identity":
         raise InferenceRefused(415, "expected a body without Content-Encoding")
-    body = bytearray()
     try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            async for part in request.stream():
-                body += part
-                if len(body) > MAX_BYTES:
-                    raise InferenceRefused(413, f"expected at most {MAX_BYTES} bytes; send fewer rows at once")
-    except TimeoutError as error:
-        raise InferenceRefused(408, f"the body did not come within {BODY_WITHIN_S:g} s") from error
-    except ClientDisconnect as error:
-        raise InferenceRefused(400, "the client left before its body was here") from error
-    return bytes(body)
+        return await whole_body(request, MAX_BYTES)
+    except BodyRefused as error:
+        advice = "; send fewer rows at once" if error.status == 413 else ""
+        raise InferenceRefused(error.status, f"body: {error}{advice}") from error
 
 
 async def on_refused(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import msgspec
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
 from api.asked import invalid
 from api.blocking import Blocking
+from api.bodies import body_of
 from api.problems import FieldError, Problem
 from api.sql.catalogue import QUERIES
 from api.sql.messages import SqlRequest
@@ -25,7 +25,6 @@ MAX_WAITING: Final = 8
 ROWS: Final = 1_000
 """Of an answer, where the request does not say."""
 MAX_BYTES: Final = 64 << 10
-BODY_WITHIN_S: Final = 10.0
 CANCEL_EVERY_S: Final = 0.5
 _REQUEST: Final = msgspec.json.Decoder(SqlRequest)
 
@@ -51,7 +50,7 @@ class SqlRunner:
             raise Problem("too-many-queries", f"{self._inside} queries are being answered")
         self._inside += 1
         try:
-            query = await self._query(_decoded(await _body(request)))
+            query = await self._query(_decoded(await body_of(request, MAX_BYTES)))
             return query.id, await self._unless_gone(request, query.id, lambda: run(query))
         except SqlFailed as error:
             raise Problem("query-too-large" if error.limit else "query-failed", str(error)) from error
@@ -112,21 +111,6 @@ def _named(asked: SqlRequest, limit: int, query_id: str) -> SqlQuery:
         errors = [FieldError(where=f"body.parameters.{name}", message=message) for name, message in wrong.items()]
         raise Problem("invalid-request", "; ".join(f"{one.where}: {one.message}" for one in errors), errors=errors)
     return SqlQuery(query.sql, values, limit, query_id)
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_WITHIN_S):
-            async for part in request.stream():
-                body += part
-                if len(body) > MAX_BYTES:
-                    raise invalid("body", f"expected at most {MAX_BYTES} bytes")
-    except TimeoutError as error:
-        raise invalid("body", f"it did not come within {BODY_WITHIN_S:g} s") from error
-    except ClientDisconnect as error:
-        raise invalid("body", "the client left before it was here") from error
-    return bytes(body)
 
 
 async def _hung_up(request: Request) -> None:

@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-import pytest
 
 from api.client import _FRAME, Message, Positions, Want
 
@@ -69,13 +68,13 @@ def in_python(messages: list[dict[str, Any]]) -> dict[str, Any]:
     return {"heard": heard, "resume": resumed}
 
 
-@pytest.mark.skipif(NODE is None, reason="there is no node to run the browser's client")
 def test_both_clients_make_the_same_of_three_hundred_conversations() -> None:
+    assert NODE is not None, "expected node, which runs the browser's client; install Node 20 or later"
     conversations = [conversation(random.Random(seed)) for seed in range(300)]
     expected = [in_python(each) for each in conversations]
     assert sum(len(one) == 4 for each in expected for one in each["heard"]) > 1_000
     run = subprocess.run(
-        [str(NODE), "-e", HARNESS, "--", str(files("api").joinpath("static/feed.js"))], check=True, capture_output=True,
+        [NODE, "-e", HARNESS, "--", str(files("api").joinpath("static/feed.js"))], check=True, capture_output=True,
         input=json.dumps(conversations).encode(),
     )  # fmt: skip
     for number, (ours, theirs) in enumerate(zip(expected, json.loads(run.stdout), strict=True)):
