@@ -96,6 +96,7 @@ class ChaosProxy:
     def __init__(self, target: int, *, kafka: bool = False) -> None:
         self.target, self.kafka, self.fault, self.hits = target, kafka, CALM, 0
         self.connections: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos", daemon=True)
         self._server: asyncio.Server | None = None
@@ -140,13 +141,13 @@ class ChaosProxy:
 
     async def _change(self, fault: Fault) -> None:
         self.fault, self.hits = fault, 0
+        if fault.kind == "refuse":
+            await self._stop_listening()
         for connection in list(self.connections):
             connection.begin()
             if connection.lost or fault.kind == "refuse":
                 connection.reset()
-        if fault.kind == "refuse":
-            await self._stop_listening()
-        else:
+        if fault.kind != "refuse":
             await self._listen()
 
     async def _listen(self) -> None:
@@ -155,9 +156,13 @@ class ChaosProxy:
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop_listening(self) -> None:
+        """Nobody new is let in, and whoever is at the door is in before it closes: asyncio forgets them otherwise (3.11)."""
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            for listener in server.sockets:
+                self._loop.remove_reader(listener.fileno())
+            await asyncio.sleep(TICK_S)
+            server.close()
 
     async def _close(self) -> None:
         await self._stop_listening()
@@ -169,9 +174,15 @@ class ChaosProxy:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(TICK_S)  # what was reset is closed by the loop
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from here on, also where its task is cancelled before it has begun."""
         connection = _Connection(self, reader, writer)
         self.connections.add(connection)
+        task = asyncio.get_running_loop().create_task(self._carry(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, connection: "_Connection") -> None:
         try:
             await connection.run()
         except asyncio.CancelledError:

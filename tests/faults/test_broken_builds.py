@@ -187,7 +187,9 @@ def killed(trial: Trial, build: str, schedule: Schedule) -> Findings:
     return trial.verdict()
 
 
-SLOW = Schedule(("sink.before_insert:sleep=0.2,sink.before_insert:kill@16",) * 3, epoch="0.05")
+SLOW = Schedule(
+    ("source.after_poll:sleep=0.02,sink.before_insert:sleep=0.2,sink.before_insert:kill@16",) * 3, epoch="0.05"
+)  # no machine folds the log to its end before the last kill
 LONGER = Schedule(
     ("sink.after_insert:kill@100",), epoch="0.1", last_epoch="1.5"
 )  # the epoch that is replayed has more in it

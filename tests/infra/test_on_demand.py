@@ -11,7 +11,7 @@ import pytest
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
-from api.routes import inference as routes
+import api.bodies
 from infra import on_demand
 from infra.on_demand import OnDemandModels
 from infra.telemetry import Telemetry
@@ -105,7 +105,7 @@ def test_nvidias_client_reads_our_refusals(client: triton.InferenceServerClient)
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "BODY_WITHIN_S", 0.05)
+    monkeypatch.setattr(api.bodies, "BODY_WITHIN_S", 0.05)
     with served(models_in(tmp_path)) as address, socket.create_connection(("127.0.0.1", int(address[10:])), 20) as slow:
         slow.sendall(b"POST /v2/models/mine/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
         assert slow.recv(1_000).startswith(b"HTTP/1.1 408 ")

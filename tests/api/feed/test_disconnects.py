@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import httpx2
 import msgspec
-import pytest
 
 from api.client import Feed, Heard, Message, Missed, Want
 from api.feed.hub import FeedHub
@@ -21,11 +20,6 @@ from tests.api.fakes import NOW_NS, World, latest, serving, world
 from tests.api.feed.said import EPOCH, SaidLog
 from tests.faults.proxy import ChaosProxy, Fault
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-"""A process that ends leaves its connections to the kernel; ours here are threads, and leave them to the collector."""
 CHANNELS = ("predictions", "bars", "outcomes", "trades")
 SYMBOLS = ("A", "B", "C")
 EVERY_S = 0.015

@@ -163,12 +163,11 @@ def test_a_reader_too_slow_for_predictions_gets_fewer_but_the_newest() -> None:
     async def conversation(address: str) -> None:
         async with client_of(address, max_queue=1) as slow:
             await slow.subscribe("predictions")
-            (client,) = of.hub.clients
             slow.socket.transport.pause_reading()
             published = 0
-            while client.outbox.chars < 10_000:
-                await asyncio.to_thread(of.hub.publish_many, [("predictions", "SIMA", b'"%b"' % (b"x" * 900))] * 10)
-                published += 10
+            for _ in range(40):  # 20 MB: more than both ends' socket buffers take
+                await asyncio.to_thread(of.hub.publish_many, [("predictions", "SIMA", b'"%b"' % (b"x" * 900))] * 500)
+                published += 500
             await asyncio.to_thread(of.hub.publish_many, [("predictions", "SIMA", b'"the newest"')] * 500)
             published += 500
             slow.socket.transport.resume_reading()
