@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from api.times import to_rfc3339
-from schemas.rows import Bar, Latest, ScoreStatus
+from schemas.rows import Latest, ScoreStatus
 
 Time = Annotated[str, Meta(description="RFC 3339, UTC, nine digits", examples=["2026-11-22T14:30:00.000000001Z"])]
 Score = Annotated[float, Meta(description="Probability that the price is higher after the label's horizon")]
@@ -49,37 +49,6 @@ class LatestFeatures(Struct, frozen=True, kw_only=True):
     log_id: str
     src_partition: int
     src_offset: int
-
-
-class ClosedBar(Struct, frozen=True, kw_only=True):
-    """The newest revision of one closed bar over `[start, end)`."""
-
-    symbol: str
-    kind: str
-    start: Time
-    end: Time
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    value: float
-    n_trades: int
-    rev: Annotated[int, Meta(description="0 as first closed; higher when issued again")]
-    reason: str
-    late_n: int
-    gap_ms: int
-    partial: bool
-    log_id: str
-    src_partition: int
-    src_offset: int
-
-
-class Bars(Struct, frozen=True, kw_only=True):
-    """A page of bars, ascending; `next_cursor` is null on the last page."""
-
-    data: Sequence[ClosedBar]
-    next_cursor: str | None
 
 
 class Alive(Struct, frozen=True, kw_only=True):
@@ -129,12 +98,7 @@ def latest_features(row: Latest) -> LatestFeatures:
     )
 
 
-def closed_bar(bar: Bar) -> ClosedBar:
-    """A bar with readable times."""
-    return ClosedBar(start=to_rfc3339(bar.start), end=to_rfc3339(bar.end), **_same(ClosedBar, bar))
-
-
-_TIMES = frozenset({"ts_event", "ts_ingest", "start", "end"})
+_TIMES = frozenset({"ts_event", "ts_ingest"})
 
 
 def _same(answer: type[Struct], row: Struct) -> dict[str, Any]:

@@ -4,13 +4,14 @@ import logging
 from asyncio import CancelledError, Task, TaskGroup, create_task
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api.access.gate import Gate
-from api.access.needs import declarations
+from api.access.needs import declarations, methods_of
 from api.asyncapi import asyncapi_routes
 from api.feed.entry import Door
 from api.feed.features import FeatureFeed
@@ -18,16 +19,20 @@ from api.feed.hub import FeedHub
 from api.inference_messages import InferenceRefused
 from api.middleware import RequestFrame
 from api.newest import Newest
+from api.once import Once
 from api.openapi import describe
 from api.page import page_routes
 from api.ports import Ports
 from api.problems import HANDLERS, Problem
+from api.revalidation import Revalidated
 from api.routes.alerts import alert_routes
-from api.routes.bars import bar_routes
 from api.routes.health import health_routes
+from api.routes.history import history_routes
 from api.routes.hooks import hook_routes
 from api.routes.inference import inference_routes, on_caller_problem, on_model_error, on_refused
 from api.routes.market import market_routes
+from api.routes.models import model_routes
+from api.routes.predict import predict_routes
 from api.routes.sql import sql_routes
 from api.routes.stream import stream_routes
 from schemas.errors import ModelError
@@ -45,13 +50,23 @@ CORS_HEADERS: Final = (
     "if-match",
     "x-request-id",
 )
-EXPOSED: Final = ("etag", "link", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id")
+EXPOSED: Final = (
+    "etag",
+    "idempotency-replayed",
+    "link",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "x-request-id",
+    "x-row-count",
+)
 TAGS: Final[list[dict[str, Any]]] = [
     {"name": "market", "description": "The newest scores and features, and closed bars"},
     {
         "name": "alerts",
         "description": "Alert rules, their back-tests, what they have said, and where that is delivered to",
     },
+    {"name": "models", "description": "Which models score, how they do, scores on demand, and changes"},
     {"name": "sql", "description": "Questions to the history: named queries, and SELECTs where they are allowed"},
     {"name": "operations", "description": "Health, readiness, metrics, version"},
 ]
@@ -83,28 +98,33 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
             **HANDLERS, Problem: on_caller_problem, InferenceRefused: on_refused, ModelError: on_model_error,
         },
     )  # fmt: skip
-    newest, gate = Newest(ports.latest), Gate(ports.access)
+    newest, gate, once = Newest(ports.latest), Gate(ports.access), Once(ports.once)
     app.state.gate, door = gate, Door(hub, gate)
     app.include_router(market_routes(newest))
-    app.include_router(bar_routes(ports, newest))
+    app.include_router(history_routes(ports, newest))
     app.include_router(health_routes(ports, hub, version))
     app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins, door))
     if ports.predictor is not None:
         app.include_router(inference_routes(ports.predictor, version))
+        app.include_router(predict_routes(ports.predictor, newest, ports.models))
+    if ports.models is not None:
+        app.include_router(model_routes(ports.models, once))
     if ports.rules is not None and ports.alerts is not None:
-        app.include_router(alert_routes(ports.rules, ports.alerts, ports.now_ns))
+        app.include_router(alert_routes(ports.rules, ports.alerts, ports.now_ns, once))
     app.include_router(asyncapi_routes(version))
     if ports.sql is not None:
         app.include_router(sql_routes(ports.sql))
     if ports.hooks is not None:
-        app.include_router(hook_routes(ports.hooks))
+        app.include_router(hook_routes(ports.hooks, once))
     app.include_router(page_routes())
+    app.add_middleware(Revalidated)
     app.add_middleware(
         CORSMiddleware, allow_origins=list(origins), allow_origin_regex=LOOPBACK_PAGES,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"], allow_headers=CORS_HEADERS, expose_headers=EXPOSED,
     )  # fmt: skip
     app.add_middleware(RequestFrame, meter=ports.meter, origins=origins)
     declared = list(declarations(app))
+    app.state.methods_of = partial(methods_of, declared)
     app.openapi = lambda: describe(app, declared)  # type: ignore[method-assign]
     return app
 

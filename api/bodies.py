@@ -1,13 +1,15 @@
 """Reading a request's body: no larger than its route says, and not slower than anybody has to be."""
 
 import asyncio
-from typing import Final
+from typing import Final, TypeVar
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from api.asked import invalid
 
 BODY_WITHIN_S: Final = 10.0
+T = TypeVar("T")
 
 
 class BodyRefused(Exception):
@@ -39,4 +41,16 @@ async def body_of(request: Request, most: int) -> bytes:
     try:
         return await whole_body(request, most)
     except BodyRefused as error:
+        raise invalid("body", str(error)) from error
+
+
+async def json_of(request: Request, kind: type[T], most: int) -> tuple[bytes, T]:
+    """The body, and what it says. Raises: `Problem` that says what was expected, and where."""
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if sent != "application/json":  # a page of another origin may send anything else without asking first
+        raise invalid("header.content-type", f"expected application/json, was {sent[:60] or 'nothing'}")
+    body = await body_of(request, most)
+    try:
+        return body, msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise invalid("body", str(error)) from error

@@ -65,3 +65,9 @@ SQL_QUERIES: Final[dict[str, Any]] = {
     "free": {"allowed": False, "tables": ["trades", "quotes"], "functions": ["avg", "count"]},
     "max_rows": 10_000,
 }  # fmt: skip
+PREDICT_REQUEST: Final[dict[str, Any]] = {"symbols": ["SIMA"]}
+PREDICTIONS: Final[dict[str, Any]] = {
+    "model": "mlp-77ab0c1d2e3f", "horizon_s": 10.0, "features_id": "9f3c0b5e",
+    "data": [{"p_up": 0.5312, "missing": 0, "symbol": "SIMA", "ts_event": "2026-11-22T14:30:00.000000001Z"}],
+}  # fmt: skip
+MODEL_CHANGE_REQUEST: Final = {"action": "promote", "model": "mlp-77ab0c1d2e3f", "why": "better by 3 mnat for a week"}

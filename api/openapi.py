@@ -11,6 +11,9 @@ from msgspec import Struct
 from api import alert_answers, answers, examples, hook_answers
 from api.access.needs import Declared
 from api.access.scopes import OPEN, ROLES, SCOPES
+from api.listings import BY_NAME, LISTINGS
+from api.model_answers import ANSWERS, ModelChangeRequest, Predictions, PredictRequest
+from api.once import HEADER as ONCE_HEADER
 from api.problems import KINDS, MEDIA_TYPE, ProblemDetails
 from api.sql.messages import SqlQueries, SqlRequest, SqlResult
 from schemas.rules import Rule, RuleTaken, StandingRule
@@ -19,10 +22,13 @@ EXAMPLES: Final[Mapping[type[Struct], object]] = {
     answers.Symbols: examples.SYMBOLS,
     answers.LatestPrediction: examples.PREDICTION,
     answers.LatestFeatures: examples.FEATURES,
-    answers.Bars: examples.BARS,
+    BY_NAME["bars"].page: examples.BARS,
     answers.Alive: examples.ALIVE,
     answers.Ready: examples.READY,
     answers.Version: examples.VERSION,
+    PredictRequest: examples.PREDICT_REQUEST,
+    Predictions: examples.PREDICTIONS,
+    ModelChangeRequest: examples.MODEL_CHANGE_REQUEST,
     SqlRequest: examples.SQL_REQUEST,
     SqlResult: examples.SQL_RESULT,
     SqlQueries: examples.SQL_QUERIES,
@@ -97,11 +103,19 @@ def describe(app: FastAPI, declared: Iterable[Declared]) -> dict[str, Any]:
             tags=app.openapi_tags,
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         )
-        described = (*EXAMPLES, *OF_ALERTS, *hook_answers.ALL, ProblemDetails)
+        described = (
+            *EXAMPLES,
+            *OF_ALERTS,
+            *hook_answers.ALL,
+            *ANSWERS,
+            *(each.page for each in LISTINGS),
+            ProblemDetails,
+        )
         _, components = msgspec.json.schema_components(described, ref_template=_REF)
         document.setdefault("components", {})["schemas"] = components
         _show_examples(document)
         _show_access(document, declared)
+        _show_headers(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -127,3 +141,32 @@ def _show_access(document: dict[str, Any], declared: Iterable[Declared]) -> None
             if operation is not None:
                 operation["security"] = [{name: [route.scope]} for name in SCHEMES]
                 operation["responses"] |= {str(KINDS[name].status): _problem(name) for name in REFUSALS}
+
+
+def _show_headers(document: dict[str, Any]) -> None:
+    """What reads may be asked with so that they are not answered twice, and changes so that they are not carried out twice."""
+    for path, methods in document["paths"].items():
+        for operation in methods.values():  # FastAPI has words of its own for parameters that it refuses
+            if "HTTPValidationError" in str(operation["responses"].get("422", "")):
+                operation["responses"]["422"] = _problem("invalid-request")
+        read, change = methods.get("get"), methods.get("post")
+        if (
+            read is not None
+            and path.startswith("/v1/")
+            and "application/json" in read["responses"]["200"].get("content", {})
+        ):
+            read.setdefault("parameters", []).append(_header("If-None-Match", "The ETag of the answer that you have"))
+            read["responses"]["304"] = {"description": "The answer has not changed; without a body"}
+        if change is not None and "still-running" in change["responses"].get("409", {}).get("description", ""):
+            told = "Of your choice; a request that comes again with it is not carried out again, for a day"
+            change.setdefault("parameters", []).append(_header(ONCE_HEADER.title(), told, maxLength=255))
+
+
+def _header(name: str, told: str, **schema: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": told,
+        "schema": {"type": "string", **schema},
+    }

@@ -6,16 +6,22 @@ Adapters block; the API calls them in a thread pool, so they must be safe to cal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from api.access.ports import Access
+from api.cursor import Place
+from api.listings import Listing, Stretch
+from api.media import FileKind
+from api.model_answers import ModelChanged, ModelChangeTaken, ModelInfo, ModelScore
+from api.once import OnceStore
 from api.sql.ports import SqlAccess
 from schemas.backtest import Backtest
+from schemas.control import ModelChange
 from schemas.hooks import Delivery, DeliveryDetails, Endpoint, NewEndpoint, Secret
-from schemas.rows import Alert, Bar, Latest, ScoreStatus
+from schemas.rows import Alert, Latest, ScoreStatus
 from schemas.rules import Rule, RuleChange, RuleTaken, StandingRule
 
 
@@ -31,20 +37,31 @@ class LatestRows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A half-open stretch of event time, `start <= t < end` in ns, and which page of it: at most `limit` rows."""
+    """A half-open stretch of event time, `start <= t < end` in ns, of which at most `limit` rows are wanted."""
 
     start: int
     end: int
     limit: int
-    after: int | None = None
-    """The time of the last row of the page before; rows follow strictly after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFile:
+    """A page as bytes of the kind that was asked for."""
+
+    body: bytes
+    rows: int
+    place: Place | None
+    """Of its last row, where others follow."""
 
 
 class History(Protocol):
     """What has been written for good. Raises: `DatabaseError`, `DatabaseUnavailable`."""
 
-    def bars(self, symbol: str, kind: str, span: Span) -> Sequence[Bar]:
-        """The newest revision of each bar whose `start` lies in the span, ascending by `start`."""
+    def rows(self, listing: Listing, symbol: str, stretch: Stretch) -> tuple[Sequence[str], Sequence[tuple[Any, ...]]]:
+        """Names of the columns and the rows, ascending by `(listing.time, *listing.key)`; times in ns."""
+
+    def file(self, listing: Listing, symbol: str, stretch: Stretch, kind: FileKind) -> HistoryFile:
+        """The same as a file."""
 
     def ping(self) -> None:
         """Return if the database answers."""
@@ -96,6 +113,25 @@ class Predictor(Protocol):
 
     def infer(self, model: ServedModel, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """P(up) of each row: float64 `[n, F]`, NaN where missing, to `[n]`, each within [0, 1]."""
+
+
+class ModelDesk(Protocol):
+    """The models that score, or could, and how they do. Raises: `BackendError`."""
+
+    def models(self) -> Sequence[ModelInfo]:
+        """Those of this machine and those that score, by id."""
+
+    def scoring(self) -> str:
+        """Id of the ONNX model that scores now; empty where nothing does."""
+
+    def changes(self, limit: int) -> Sequence[ModelChanged]:
+        """The newest first."""
+
+    def scoreboard(self, hours: float, by: str, horizon_s: float | None) -> Sequence[ModelScore]:
+        """By `all`, `symbol` or `venue`; on every horizon where none is named."""
+
+    def change(self, change: ModelChange) -> tuple[ModelChangeTaken, str]:
+        """Say a change on the log; what scoring made of it, and why it refused. Raises: `ModelError`."""
 
 
 class AlertRules(Protocol):
@@ -165,8 +201,12 @@ class Ports:
     now_ns: Callable[[], int]
     """The wall clock: nanoseconds since the Unix epoch."""
     access: Access
+    models: ModelDesk | None = None
+    """Without it there is no `/v1/models`."""
+    once: OnceStore | None = None
+    """Without it an Idempotency-Key is not looked at."""
     predictor: Predictor | None = None
-    """Without one there is nothing under `/v2`."""
+    """Without one there is nothing under `/v2`, and no `/v1/predict`."""
     rules: AlertRules | None = None
     alerts: AlertHistory | None = None
     """Without both there is nothing under `/v1/alerts`."""

@@ -55,6 +55,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "method-not-allowed": Kind(405, "Method not allowed", "The header Allow lists the methods of this path."),
     "unknown-rule": Kind(404, "Unknown rule", "GET /v1/alerts/rules lists the rules that stand."),
     "rule-refused": Kind(409, "Change of a rule refused", "The detail says why; nothing has changed."),
+    "key-reused": Kind(422, "Idempotency-Key used before", "Take a new key for a new request."),
+    "still-running": Kind(409, "The same request runs", "Come back after the seconds in the header Retry-After."),
+    "unknown-model": Kind(404, "Unknown model", "GET /v1/models lists the models of this machine."),
+    "model-refused": Kind(409, "Change of the models refused", "The detail says why; nothing has changed."),
+    "model-unusable": Kind(503, "The model cannot be used now", "Our log says why, under the request id."),
     "invalid-request": Kind(422, "Invalid request", "`errors` says which part is wrong and what was expected."),
     "unauthenticated": Kind(
         401, "Who are you?", "Show a key as `Authorization: Bearer tk_…`; `tickwire keys create` makes one."
@@ -77,7 +82,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "internal-error": Kind(500, "Internal error", "It is our fault; the request id finds it in our logs."),
     "http-error": Kind(400, "Request refused", "The detail says why."),
 }
-RETRY_AFTER_S: Final = {"too-many-clients": "5", "too-many-queries": "2", "not-ready": "1", "backend-unavailable": "5"}
+RETRY_AFTER_S: Final = {
+    "too-many-clients": "5", "still-running": "1", "model-unusable": "5", "too-many-queries": "2", "not-ready": "1",
+    "backend-unavailable": "5",
+}  # fmt: skip
 
 
 class Problem(TickwireError):
@@ -142,6 +150,8 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     }.get(error.status_code, str(error.detail))
     response = render(request.scope, Problem(kind, detail), status=error.status_code)
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["allow"] = ", ".join(request.app.state.methods_of(request.url.path))
     return response
 
 

@@ -23,7 +23,9 @@ from infra.feed_source import FeedSource, replay_source, sources
 from infra.history import ClickHouseHistory
 from infra.hooks.desk import Desk
 from infra.log_identity import current_log
+from infra.model_desk import LiveModels
 from infra.on_demand import OnDemandModels
+from infra.once import RedisOnce
 from infra.redis import PREFIX, LatestStore
 from infra.replay_names import database_of, key_prefix, topic_of
 from infra.settings import Settings
@@ -51,16 +53,19 @@ def _serve(settings: Settings, telemetry: Telemetry, judged: Access) -> None:
     served = database_of(clickhouse.database, api.namespace) if api.namespace else clickhouse.database
     channels = {name: CHANNELS[name] for name in REPLAYED} if api.namespace else CHANNELS
     hub = FeedHub(telemetry, clock.now_ns, channels=channels, epoch="" if api.namespace else _epoch(settings))
+    status = RedisStatus(redis.Redis.from_url(url, socket_timeout=2))
     ports = Ports(
         latest=LatestStore(
             url, ttl_s=settings.redis.ttl.total_seconds(), prefix=key_prefix(api.namespace) if api.namespace else PREFIX
         ),
         history=ClickHouseHistory(database, served),
-        status=RedisStatus(redis.Redis.from_url(url, socket_timeout=2)),
+        status=status,
         meter=telemetry,
         exposition=telemetry.exposition,
         now_ns=clock.now_ns,
         access=judged,
+        models=None if api.namespace else LiveModels(settings, database, status),
+        once=RedisOnce(redis.Redis.from_url(url, socket_timeout=2)),
         predictor=OnDemandModels(settings.data / "models", telemetry),
         rules=None if api.namespace else LiveRules(settings, database),
         alerts=StoredAlerts(database, served),

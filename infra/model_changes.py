@@ -40,14 +40,16 @@ def write_changes(kafka: Kafka, changes: Mapping[int, ModelChange], clock: Clock
 
 def ask(settings: Settings, change: ModelChange) -> int:
     """The same, for a person: a model that could not score is refused here, before it is on the log."""
-    if change.action in NEEDS_MODEL and change.model != ONLINE:
-        _check(settings, change)
+    checked(settings, change)
     record_command(settings, f"model {change.action}", model=change.model)
     return write_change(settings.kafka, change, WallClock())
 
 
-def _check(settings: Settings, change: ModelChange) -> None:
+def checked(settings: Settings, change: ModelChange) -> None:
+    """Return where the model could score. Raises: `ModelError`."""
     model = change.model
+    if change.action not in NEEDS_MODEL or model == ONLINE:
+        return
     if model.startswith(REMOTE) and change.action == "promote":
         raise ModelError(ONLY_CHALLENGES.format(model))
     if model.startswith(REMOTE):
@@ -60,15 +62,20 @@ def _check(settings: Settings, change: ModelChange) -> None:
 
 
 def taken(
-    database: Database, name: str, at_ns: int, partitions: int, sleep: Callable[[float], None]
+    database: Database,
+    name: str,
+    at_ns: int,
+    partitions: int,
+    sleep: Callable[[float], None],
+    within_s: float = WITHIN_S,
 ) -> Mapping[int, tuple[int, str]]:
-    """Partition to the offset of the fence and why the change was refused there, once scoring has stored it; at most 20 s."""
+    """Partition to the offset of the fence and why it was refused there, once scoring has stored it, or the time is over."""
     waited, found = 0.0, dict[int, tuple[int, str]]()
     sql = (
         f"SELECT src_partition, min(src_offset), any(refused) FROM `{name}`.model_changes "  # noqa: S608
         f"WHERE ts_event = fromUnixTimestamp64Nano({at_ns}) GROUP BY src_partition ORDER BY src_partition"
     )
-    while waited < WITHIN_S:
+    while waited < within_s:
         found = {int(p): (int(offset), str(refused)) for p, offset, refused in database.rows(sql).rows}
         if len(found) == partitions:
             break

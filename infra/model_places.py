@@ -7,8 +7,14 @@ from infra.settings import Settings
 from processors.features import FEATURE_NAMES, FEATURES_ID
 
 
+def cache_of(settings: Settings) -> ModelCache:
+    """The models of this machine."""
+    return ModelCache(settings.data / FOLDER, Vetting(FEATURE_NAMES, FEATURES_ID))
+
+
 def opened(settings: Settings) -> tuple[ModelCache, MlflowRegistry]:
     """The cache and the registry of these settings."""
-    cache = ModelCache(settings.data / FOLDER, Vetting(FEATURE_NAMES, FEATURES_ID))
     registry = settings.registry
-    return cache, MlflowRegistry(place_of(settings.data, registry.url), timeout_s=registry.timeout.total_seconds())
+    return cache_of(settings), MlflowRegistry(
+        place_of(settings.data, registry.url), timeout_s=registry.timeout.total_seconds()
+    )

@@ -7,6 +7,7 @@ from typing import Any, Final
 from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.requests import HTTPConnection
+from starlette.routing import compile_path
 
 from api.access.gate import Gate
 from api.access.scopes import OPEN, SCOPES
@@ -60,6 +61,13 @@ def declarations(app: FastAPI) -> Iterator[Declared]:
                 "dependencies=[needs(…)] with a scope of api.access.scopes"
             )
         yield Declared(path, frozenset(route.methods or ()), scopes.pop())
+
+
+def methods_of(declared: Iterable[Declared], path: str) -> list[str]:
+    """Every method of this path, sorted: the framework asks only the first route that fits. What is named beats a parameter."""
+    fitting = [each for each in declared if compile_path(each.path)[0].match(path)]
+    named = [each for each in fitting if each.path == path]
+    return sorted({method for each in named or fitting for method in each.methods})
 
 
 def _declared(dependencies: Iterable[Any]) -> Iterator[str]:

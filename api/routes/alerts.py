@@ -12,8 +12,9 @@ from api.access.needs import needs
 from api.alert_answers import BacktestRequest, Rules, SaidPage, Tried, told, tried
 from api.asked import invalid, time_of
 from api.blocking import Blocking
-from api.bodies import body_of
-from api.cursor import from_cursor, to_cursor
+from api.bodies import json_of
+from api.cursor import number_of, to_cursor
+from api.once import Once
 from api.openapi import answered
 from api.ports import AlertHistory, AlertRules, Span
 from api.problems import Problem
@@ -33,11 +34,11 @@ OfSymbol = Annotated[str, Query(max_length=32, description="Only of this symbol"
 Time = Annotated[str | None, Query(max_length=40, description="RFC 3339, of the symbol's clock; `end` is exclusive")]
 
 
-def alert_routes(rules: AlertRules, alerts: AlertHistory, now_ns: Callable[[], int]) -> APIRouter:
+def alert_routes(rules: AlertRules, alerts: AlertHistory, now_ns: Callable[[], int], once: Once) -> APIRouter:
     """`/v1/alerts`, `/v1/alerts/rules`, `/v1/alerts/rules/{rule}`, `/v1/alerts/rules/backtest`."""
     router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
     blocking, testing = Blocking(), Blocking(1)
-    _add_rule_routes(router, rules, blocking)
+    _add_rule_routes(router, rules, blocking, once)
     _add_history_route(router, alerts, blocking, now_ns)
 
     @router.post(
@@ -47,7 +48,7 @@ def alert_routes(rules: AlertRules, alerts: AlertHistory, now_ns: Callable[[], i
         responses=answered(Tried, "What it would have said", "invalid-request", "backend-unavailable"),
     )  # fmt: skip
     async def backtest(request: Request) -> Response:
-        asked = await _read(request, BacktestRequest)
+        _, asked = await json_of(request, BacktestRequest, MOST_BYTES)
         begin, end = (None if text is None else time_of(f"body.{name}", text) for name, text in _bounds(asked))
         found = await _checked(testing.call(rules.backtest, asked.rule, begin, end))
         return _json(tried(found))
@@ -55,7 +56,7 @@ def alert_routes(rules: AlertRules, alerts: AlertHistory, now_ns: Callable[[], i
     return router
 
 
-def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking) -> None:
+def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking, once: Once) -> None:
     @router.get(
         "/rules", operation_id="listRules", dependencies=READS,
         summary="Every rule that stands",
@@ -68,16 +69,17 @@ def _add_rule_routes(router: APIRouter, rules: AlertRules, blocking: Blocking) -
         "/rules", operation_id="addRule", dependencies=WRITES,
         summary="Let a rule stand from the next record on", openapi_extra=_body(Rule),
         responses=answered(
-            RuleTaken, "Where its fence is", "rule-refused", "invalid-request", "backend-unavailable"
+            RuleTaken, "Where its fence is", "rule-refused", "still-running", "invalid-request", "key-reused",
+            "backend-unavailable",
         ),
     )  # fmt: skip
     async def add(
         request: Request,
         replace: Annotated[bool, Query(description="In place of the rule of this id that stands")] = False,
     ) -> Response:
-        rule = await _read(request, Rule)
+        body, rule = await json_of(request, Rule, MOST_BYTES)
         change = RuleChange(action="change" if replace else "add", id=rule.id, rule=rule, by=request.state.caller)
-        return await _said(rules, blocking, change)
+        return await once.answer(request, body, lambda: _said(rules, blocking, change))
 
     @router.get(
         "/rules/{rule}", operation_id="getRule", dependencies=READS,
@@ -113,7 +115,7 @@ def _add_history_route(router: APIRouter, alerts: AlertHistory, blocking: Blocki
         since = 0 if start is None else time_of("query.start", start)
         until = now_ns() if end is None else time_of("query.end", end)
         try:
-            until = until if cursor is None else min(until, from_cursor(cursor))
+            until = until if cursor is None else min(until, number_of(cursor))
         except ValueError as error:
             raise invalid("query.cursor", str(error)) from error
         return _json(await blocking.call(_page, alerts, rule, symbol, Span(since, until, limit)))
@@ -127,7 +129,7 @@ def _page(alerts: AlertHistory, rule: str, symbol: str, span: Span) -> SaidPage:
     last = found[-1].ts_event
     same = alerts.alerts(rule, symbol, Span(last, last + 1, MOST_AT_ONCE))
     whole = [*(each for each in found if each.ts_event > last), *same]
-    return SaidPage(data=list(map(told, whole)), next_cursor=to_cursor(last))
+    return SaidPage(data=list(map(told, whole)), next_cursor=to_cursor((last,)))
 
 
 async def _said(rules: AlertRules, blocking: Blocking, change: RuleChange) -> Response:
@@ -141,18 +143,6 @@ async def _checked(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except RuleError as error:
-        raise invalid("body", str(error)) from error
-
-
-async def _read(request: Request, kind: type[T]) -> T:
-    """The body as this type. Raises: `Problem` that says what was expected, and where."""
-    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if sent != "application/json":  # a page of another origin may send anything else without asking first
-        raise invalid("header.content-type", f"expected application/json, was {sent[:60] or 'nothing'}")
-    body = await body_of(request, MOST_BYTES)
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise invalid("body", str(error)) from error
 
 

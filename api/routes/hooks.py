@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from api.access.needs import needs
 from api.blocking import Blocking
 from api.bodies import body_of
-from api.cursor import from_cursor, to_cursor
+from api.cursor import number_of, to_cursor
 from api.hook_answers import (
     AddedEndpoint,
     AlertDeliveries,
@@ -27,6 +27,7 @@ from api.hook_answers import (
     readable,
     readable_details,
 )
+from api.once import Once
 from api.openapi import answered
 from api.ports import AlertHooks
 from api.problems import FieldError, Problem
@@ -47,6 +48,7 @@ CursorText = Annotated[str | None, Query(max_length=100, description="`next_curs
 Since = Annotated[str | None, Query(max_length=40, description="RFC 3339; only what was made since then")]
 _ASKED: Final = ("unknown-endpoint", "invalid-request", "backend-unavailable")
 _CHANGED: Final = (*_ASKED, "unsupported-media-type")
+_ONCE: Final = (*_CHANGED, "still-running", "key-reused")
 _BODY: Final[Mapping[str, Any]] = {
     "requestBody": {
         "required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewEndpoint"}}}
@@ -54,10 +56,10 @@ _BODY: Final[Mapping[str, Any]] = {
 }  # fmt: skip
 
 
-def hook_routes(hooks: AlertHooks) -> APIRouter:
+def hook_routes(hooks: AlertHooks, once: Once) -> APIRouter:
     """`/v1/alerts/endpoints…`, `/v1/alerts/deliveries…`."""
     router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
-    blocking = _Asked()
+    blocking = _Asked(once)
     _add_endpoint_routes(router, hooks, blocking)
     _add_secret_routes(router, hooks, blocking)
     _add_delivery_routes(router, hooks, blocking)
@@ -75,7 +77,7 @@ def _add_endpoint_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") 
         found = await asked.call(hooks.endpoints)
         return _json(AlertEndpoints(data=[readable(AlertEndpoint, each) for each in found]))
 
-    added = answered(AddedEndpoint, "The endpoint, and its secret: this once", *_CHANGED)
+    added = answered(AddedEndpoint, "The endpoint, and its secret: this once", *_ONCE)
     added[201] = added.pop(200)
 
     @router.post(
@@ -84,9 +86,14 @@ def _add_endpoint_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") 
         responses=added, openapi_extra=dict(_BODY),
     )  # fmt: skip
     async def add(request: Request) -> Response:
-        wanted = _decoded(await _body(request))
-        endpoint, secret = await asked.call(hooks.add, wanted)
-        return _json(AddedEndpoint(endpoint=readable(AlertEndpoint, endpoint), secret=secret.secret), 201)
+        body = await _body(request)
+        wanted = _decoded(body)
+
+        async def carried_out() -> Response:
+            endpoint, secret = await asked.call(hooks.add, wanted)
+            return _json(AddedEndpoint(endpoint=readable(AlertEndpoint, endpoint), secret=secret.secret), 201)
+
+        return await asked.once.answer(request, body, carried_out, _without_secret)
 
     removed = answered(Queued, "It is forgotten with its deliveries", *_ASKED)
     removed[204] = {"description": removed.pop(200)["description"]}
@@ -105,12 +112,14 @@ def _add_secret_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") ->
     @router.post(
         "/endpoints/{endpoint}/rotate", operation_id="rotateAlertSecret", dependencies=WRITES,
         summary="A new secret for a receiver",
-        responses=answered(EndpointSecret, "The new secret: this once", *_CHANGED),
+        responses=answered(EndpointSecret, "The new secret: this once", *_ONCE),
     )  # fmt: skip
     async def rotate(request: Request, endpoint: Id, overlap_hours: Overlap = 24) -> Response:
-        await _body(request)
-        secret = await asked.call(hooks.rotate, endpoint, timedelta(hours=overlap_hours))
-        return _json(readable(EndpointSecret, secret))
+        async def carried_out() -> Response:
+            secret = await asked.call(hooks.rotate, endpoint, timedelta(hours=overlap_hours))
+            return _json(readable(EndpointSecret, secret))
+
+        return await asked.once.answer(request, await _body(request), carried_out, _without_secret)
 
     @router.post(
         "/endpoints/{endpoint}/enable", operation_id="enableAlertEndpoint", dependencies=WRITES,
@@ -136,11 +145,11 @@ def _add_delivery_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") 
         limit: Limit = 100,
         cursor: CursorText = None,
     ) -> Response:
-        before = None if cursor is None else _checked("query.cursor", from_cursor, cursor)
+        before = None if cursor is None else _checked("query.cursor", number_of, cursor)
         found = await asked.call(hooks.deliveries, endpoint, state, before, limit + 1)
         page, more = found[:limit], len(found) > limit
         rows = [readable(AlertDelivery, each) for each in page]
-        return _json(AlertDeliveries(data=rows, next_cursor=to_cursor(page[-1].id) if more else None))
+        return _json(AlertDeliveries(data=rows, next_cursor=to_cursor((page[-1].id,)) if more else None))
 
     @router.get(
         "/deliveries/{delivery}", operation_id="getAlertDelivery", dependencies=READS,
@@ -152,7 +161,7 @@ def _add_delivery_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") 
 
 
 def _add_replay_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") -> None:
-    queued = answered(Queued, "It is in the outbox", *_CHANGED)
+    queued = answered(Queued, "It is in the outbox", *_ONCE)
 
     @router.post(
         "/endpoints/{endpoint}/ping",
@@ -162,8 +171,10 @@ def _add_replay_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") ->
         responses=queued,
     )
     async def ping(request: Request, endpoint: Id) -> Response:
-        await _body(request)
-        return _json(Queued(deliveries=1, delivery=await asked.call(hooks.ping, endpoint)))
+        async def carried_out() -> Response:
+            return _json(Queued(deliveries=1, delivery=await asked.call(hooks.ping, endpoint)))
+
+        return await asked.once.answer(request, await _body(request), carried_out)
 
     @router.post(
         "/deliveries/{delivery}/replay", operation_id="replayAlertDelivery", dependencies=WRITES,
@@ -171,9 +182,11 @@ def _add_replay_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") ->
         responses=queued,
     )  # fmt: skip
     async def replay(request: Request, delivery: DeliveryId) -> Response:
-        await _body(request)
-        await asked.call(hooks.replay, delivery)
-        return _json(Queued(deliveries=1, delivery=delivery))
+        async def carried_out() -> Response:
+            await asked.call(hooks.replay, delivery)
+            return _json(Queued(deliveries=1, delivery=delivery))
+
+        return await asked.once.answer(request, await _body(request), carried_out)
 
     @router.post(
         "/endpoints/{endpoint}/replay", operation_id="replayAlertDeliveries", dependencies=WRITES,
@@ -181,17 +194,20 @@ def _add_replay_routes(router: APIRouter, hooks: AlertHooks, asked: "_Asked") ->
         summary="Deliver the dead letters of a receiver again, or everything",
     )  # fmt: skip
     async def replay_all(request: Request, endpoint: Id, since: Since = None, every: bool = False) -> Response:
-        await _body(request)
         from_ns = 0 if since is None else _checked("query.since", from_rfc3339, since)
-        count = await asked.call(lambda: hooks.replay_all(endpoint, from_ns, every=every))
-        return _json(Queued(deliveries=count, delivery=None))
+
+        async def carried_out() -> Response:
+            count = await asked.call(lambda: hooks.replay_all(endpoint, from_ns, every=every))
+            return _json(Queued(deliveries=count, delivery=None))
+
+        return await asked.once.answer(request, await _body(request), carried_out)
 
 
 class _Asked:
     """Calls of the outbox in threads; what it refuses is a problem."""
 
-    def __init__(self) -> None:
-        self._blocking = Blocking()
+    def __init__(self, once: Once) -> None:
+        self._blocking, self.once = Blocking(), once
 
     async def call(self, function: Callable[..., T], *arguments: object) -> T:
         try:
@@ -223,6 +239,11 @@ async def _body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise Problem("unsupported-media-type", "expected Content-Type: application/json, also where there is no body")
     return await body_of(request, MAX_BODY)
+
+
+def _without_secret(body: bytes) -> bytes:
+    """What is kept of an answer for a request that is repeated: a secret is told once."""
+    return msgspec.json.encode(msgspec.json.decode(body, type=dict[str, Any]) | {"secret": ""})
 
 
 def _json(answer: msgspec.Struct, status: int = 200) -> Response:

@@ -1,26 +1,16 @@
 """SQL over the history: named queries for everybody who may read, SELECTs of one's own where a setting allows them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
-
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.access.needs import needs
+from api.media import FILES, JSON, wanted
 from api.openapi import answered, asked_with
-from api.problems import Problem
 from api.sql.catalogue import QUERIES
 from api.sql.messages import FreeSql, SqlQueries, SqlRequest, SqlResult, described, result
-from api.sql.ports import FileKind, SqlAccess
+from api.sql.ports import SqlAccess
 from api.sql.running import SqlRunner
-
-FILES: Final[Mapping[str, FileKind]] = {
-    "text/csv": "csv",
-    "application/vnd.apache.arrow.stream": "arrow",
-    "application/vnd.apache.parquet": "parquet",
-}
-JSON: Final = "application/json"
 
 
 def sql_routes(access: SqlAccess) -> APIRouter:
@@ -46,7 +36,7 @@ def sql_routes(access: SqlAccess) -> APIRouter:
         openapi_extra=asked_with(SqlRequest),
     )  # fmt: skip
     async def run(request: Request) -> Response:
-        kind = _wanted(request.headers.get("accept", ""))
+        kind = wanted(request.headers.get("accept", ""))
         if kind == JSON:
             query_id, table = await runner.table(request)
             body, rows, cut = msgspec.json.encode(result(query_id, table)), len(table.rows), table.cut
@@ -62,20 +52,3 @@ def sql_routes(access: SqlAccess) -> APIRouter:
 def _queries(access: SqlAccess) -> SqlQueries:
     free = FreeSql(allowed=access.check is not None, tables=access.tables, functions=access.functions)
     return SqlQueries(data=[described(query) for query in QUERIES.values()], free=free, max_rows=access.max_rows)
-
-
-def _wanted(accept: str) -> str:
-    """The first media type of `accept` that we have; its weights are not looked at."""
-    asked = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()] or ["*/*"]
-    for one in asked:
-        if one in ("*/*", "application/*", JSON):
-            return JSON
-        if one in FILES:
-            return one
-        if one == "text/*":
-            return "text/csv"
-    raise Problem("not-acceptable", f"expected {', '.join(_kinds())}, found {accept[:200]}")
-
-
-def _kinds() -> Sequence[str]:
-    return (JSON, *FILES)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Raw, Struct
 
+from api.media import FileKind
+
 Value: TypeAlias = str | int | float
-FileKind: TypeAlias = Literal["csv", "arrow", "parquet"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from fastapi import Request
 from api.asked import invalid
 from api.blocking import Blocking
 from api.bodies import body_of
+from api.media import FileKind
 from api.problems import FieldError, Problem
 from api.sql.catalogue import QUERIES
 from api.sql.messages import SqlRequest
-from api.sql.ports import FileKind, SqlAccess, SqlFailed, SqlFile, SqlQuery, SqlTable
+from api.sql.ports import SqlAccess, SqlFailed, SqlFile, SqlQuery, SqlTable
 from schemas.errors import QueryRefused
 
 T = TypeVar("T")

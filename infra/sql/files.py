@@ -5,8 +5,10 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import csv
 
-from api.sql.ports import FileKind, SqlFile
+from api.media import FileKind
+from api.sql.ports import SqlFile
 
 _QUOTE: Final = b'"'
 
@@ -40,10 +42,17 @@ def cut_arrow(stream: bytes, limit: int, kind: FileKind) -> SqlFile:
     """An Arrow stream as such, or as Parquet, of which at most `limit` rows are kept."""
     table = pa.ipc.open_stream(stream).read_all()
     kept = table.slice(0, limit)
+    return SqlFile(written(kept, kind), kept.num_rows, cut=table.num_rows > limit)
+
+
+def written(table: pa.Table, kind: FileKind) -> bytes:
+    """The whole table as a file; CSV has a line of names, and quotes only where they are needed."""
     out = io.BytesIO()
     if kind == "parquet":
-        pq.write_table(kept, out)
+        pq.write_table(table, out)
+    elif kind == "csv":
+        csv.write_csv(table, out, csv.WriteOptions(quoting_style="needed"))
     else:
-        with pa.ipc.new_stream(out, kept.schema) as writer:
-            writer.write_table(kept)
-    return SqlFile(out.getvalue(), kept.num_rows, cut=table.num_rows > limit)
+        with pa.ipc.new_stream(out, table.schema) as writer:
+            writer.write_table(table)
+    return out.getvalue()

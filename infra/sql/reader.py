@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from api.sql.ports import Column, FileKind, SqlFailed, SqlFile, SqlQuery, SqlTable
+from api.media import FileKind
+from api.sql.ports import Column, SqlFailed, SqlFile, SqlQuery, SqlTable
 from infra.clickhouse import connect
 from infra.clickhouse_http import HttpDatabase
 from infra.sql.files import cut_arrow, cut_csv

@@ -13,9 +13,12 @@ from fastapi import FastAPI
 
 from api.access.ports import Access
 from api.app import create_app
+from api.cursor import Place
 from api.feed.hub import FeedHub
 from api.feed.limits import FeedLimits
-from api.ports import AlertHistory, AlertRules, Ports, Span
+from api.listings import Listing, Stretch
+from api.media import FileKind
+from api.ports import HistoryFile, Ports
 from api.server import FeedServer, listen
 from infra.telemetry import Telemetry
 from schemas.errors import DatabaseUnavailable, StoreUnavailable
@@ -84,20 +87,39 @@ class LatestList:
 class HistoryList:
     """`History` from a list, written from the port's words."""
 
-    rows: list[Bar] = field(default_factory=list)
+    kept: list[Any] = field(default_factory=list)
+    """Rows of any table, as objects with its columns; `Bar` for bars, whatever has `of` for the others."""
     down: bool = False
 
-    def bars(self, symbol: str, kind: str, span: Span) -> Sequence[Bar]:
-        """The rows of the span."""
+    def rows(self, listing: Listing, symbol: str, stretch: Stretch) -> tuple[Sequence[str], Sequence[tuple[Any, ...]]]:
+        """The rows of the stretch."""
         self.ping()
-        found = [
-            row
-            for row in sorted(self.rows, key=lambda row: row.start)
-            if (row.symbol, row.kind) == (symbol, kind)
-            and span.start <= row.start < span.end
-            and (span.after is None or row.start > span.after)
-        ]
-        return found[: span.limit]
+        found = sorted(
+            (self._place(listing, row), row) for row in self.kept if self._is_in(listing, row, symbol, stretch)
+        )
+        names = stretch.columns or list(listing.types)
+        return names, [tuple(getattr(row, name) for name in names) for _, row in found[: stretch.limit]]
+
+    def file(self, listing: Listing, symbol: str, stretch: Stretch, kind: FileKind) -> HistoryFile:
+        """As text, whatever the kind."""
+        names, rows = self.rows(listing, symbol, replace(stretch, limit=stretch.limit + 1))
+        kept = rows[: stretch.limit]
+        lines = [",".join(names), *(",".join(map(str, row)) for row in kept)]
+        last = dict(zip(names, kept[-1], strict=True)) if len(rows) > len(kept) else None
+        place = None if last is None else (last[listing.time], *(last[name] for name in listing.key))
+        return HistoryFile("\n".join([kind, *lines]).encode(), len(kept), place)
+
+    def _place(self, listing: Listing, row: Any) -> Place:
+        return (getattr(row, listing.time), *(getattr(row, name) for name in listing.key))
+
+    def _is_in(self, listing: Listing, row: Any, symbol: str, stretch: Stretch) -> bool:
+        of = "bars" if isinstance(row, Bar) else row.of
+        return (
+            (of, row.symbol) == (listing.name, symbol)
+            and stretch.start <= getattr(row, listing.time) < stretch.end
+            and (stretch.after is None or self._place(listing, row) > stretch.after)
+            and all(getattr(row, name) == value for name, value in stretch.equal.items())
+        )
 
     def ping(self) -> None:
         """Answer, or be down."""
@@ -129,8 +151,8 @@ class World:
     telemetry: Telemetry = field(default_factory=Telemetry)
     limits: FeedLimits = field(default_factory=FeedLimits)
     origins: Sequence[str] = ()
-    rules: AlertRules | None = None
-    alerts: AlertHistory | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """Of `Ports`, beside what every world has."""
     access: Access = EVERYBODY
     """Everybody may do everything, unless a test is about who may do what."""
 
@@ -141,8 +163,7 @@ class World:
         """The application over these lists."""
         ports = Ports(
             latest=self.latest, history=self.history, status=self.status, meter=self.telemetry,
-            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS, access=self.access, rules=self.rules,
-            alerts=self.alerts,
+            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS, access=self.access, **self.more,
         )  # fmt: skip
         return create_app(ports, self.hub, version="0.1.0", origins=self.origins)
 

@@ -8,10 +8,9 @@ import numpy as np
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
-from api.app import create_app
-from api.ports import Ports, Predictor, ServedModel
+from api.ports import Predictor, ServedModel
 from schemas.errors import ModelError
-from tests.api.fakes import NOW_NS, World
+from tests.api.fakes import World
 
 FEATURES = ("a", "b", "c")
 VERSIONS = ("0a1b", "2c3d")
@@ -62,8 +61,5 @@ class Predicting(World):
     predictor: Predictor = field(default_factory=FormulaPredictor)
 
     def app(self) -> FastAPI:
-        ports = Ports(
-            self.latest, self.history, self.status, self.telemetry, self.telemetry.exposition, lambda: NOW_NS,
-            self.access, self.predictor,
-        )  # fmt: skip
-        return create_app(ports, self.hub, version="0.1.0")
+        self.more["predictor"] = self.predictor
+        return super().app()

@@ -82,7 +82,7 @@ def rules() -> RuleList:
 @pytest.fixture
 def client(rules: RuleList) -> TestClient:
     said = [alert(NOW_NS - 10 * k, symbol) for k in (3, 1, 2) for symbol in ("SIMA", "SIMB")]
-    return TestClient(World(rules=rules, alerts=AlertList([*said, alert(NOW_NS - 5, rule="other")])).app())
+    return TestClient(World(more={"rules": rules, "alerts": AlertList([*said, alert(NOW_NS - 5, rule="other")])}).app())
 
 
 JSON = {"content-type": "application/json"}

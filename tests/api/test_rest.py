@@ -14,7 +14,7 @@ from tests.api.fakes import MINUTE_NS, NOW_NS, World, bar, latest, world
 def small() -> World:
     """Two symbols, and five minutes of bars of one."""
     made = world(latest("SIMA"), latest("BTC-USD", price=64_000.5, onnx=None, p_up=None, champion=""))
-    made.history.rows = [bar(NOW_NS - MINUTE_NS * n) for n in (5, 4, 3, 2, 1)]
+    made.history.kept = [bar(NOW_NS - MINUTE_NS * n) for n in (5, 4, 3, 2, 1)]
     return made
 
 
@@ -81,7 +81,7 @@ def test_pages_of_any_size_join_to_the_whole(client: TestClient, limit: int) -> 
 
 def test_a_next_page_keeps_its_end_while_new_events_come(client: TestClient, small: World) -> None:
     first = client.get("/v1/bars/SIMA?limit=3")
-    small.history.rows.append(bar(NOW_NS))
+    small.history.kept.append(bar(NOW_NS))
     small.latest.rows[0] = latest("SIMA", ts_event=NOW_NS + MINUTE_NS * 1_440)
     second = client.get(first.links["next"]["url"]).json()
     assert [one["start"][11:16] for one in second["data"]] == ["14:28", "14:29"]
@@ -90,7 +90,7 @@ def test_a_next_page_keeps_its_end_while_new_events_come(client: TestClient, sma
 def test_a_recording_of_2013_ends_in_2013(client: TestClient, small: World) -> None:
     then = 1_381_152_600_000_000_000
     small.latest.rows.append(latest("SPY", ts_event=then + MINUTE_NS))
-    small.history.rows.append(bar(then, "SPY"))
+    small.history.kept.append(bar(then, "SPY"))
     assert [one["start"][:16] for one in get(client, "/v1/bars/SPY")["data"]] == ["2013-10-07T13:30"]
 
 
@@ -188,8 +188,9 @@ def test_requests_are_counted_by_route_and_never_by_symbol(client: TestClient) -
     assert "nowhere" not in text
 
 
-def test_answers_are_not_stored_and_not_sniffed(client: TestClient) -> None:
+def test_answers_are_stored_by_nobody_but_who_asked_and_not_sniffed(client: TestClient) -> None:
+    assert client.get("/version").headers["cache-control"] == "no-store"
     headers = client.get("/v1/symbols").headers
-    assert headers["cache-control"] == "no-store"
+    assert headers["cache-control"] == "private, no-cache"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"].startswith("default-src 'none'")

@@ -14,7 +14,7 @@ from schemas.events import MAX_NS
 def test_every_nanosecond_is_written_as_numpy_writes_it_and_read_back(ns: int) -> None:
     assert to_rfc3339(ns) == f"{np.datetime64(ns, 'ns')}Z"
     assert from_rfc3339(to_rfc3339(ns)) == ns
-    assert from_cursor(to_cursor(ns)) == ns
+    assert from_cursor(to_cursor((ns, "log", 7)), (int, str, int)) == (ns, "log", 7)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,11 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         from_rfc3339(text)
 
 
-@pytest.mark.parametrize("text", ["", "x", "AAAA", "dDEuLTE", "dDEuMS41", to_cursor(1)[:-1] + "!", "€"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "AAAA", "dDEuLTE", "€", to_cursor((1,))[:-1] + "!", to_cursor(("1",)), to_cursor((1, 2)), to_cursor((-1,)),
+     to_cursor((2**80,)), to_cursor(())],
+)  # fmt: skip
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected next_cursor of the page before"):
-        from_cursor(text)
+        from_cursor(text, (int,))

@@ -14,7 +14,7 @@ import stamina
 from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from api.ports import Span
+from api.listings import BY_NAME, Stretch
 from infra.clickhouse import Database, Result, connect
 from infra.embedded.services import Embedded
 from infra.history import ClickHouseHistory
@@ -199,8 +199,8 @@ def test_the_api_reads_the_newest_bars_and_none_without_a_trade(stored: Stored) 
     perfect = newest(bars(DAY.ordered))
     history = ClickHouseHistory(stored.database, stored.name)
     for kind in ("1s", "1m"):
-        read = history.bars("S1", kind, Span(0, 2**62, 10_000, None))
-        assert [bar.start for bar in read] == sorted(
+        names, read = history.rows(BY_NAME["bars"], "S1", Stretch(0, 2**62, 10_000, equal={"kind": kind}))
+        assert [row[names.index("start")] for row in read] == sorted(
             start for symbol, of, start in perfect if (symbol, of) == ("S1", kind)
         )
 

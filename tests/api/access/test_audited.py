@@ -51,7 +51,9 @@ def test_a_login_is_recorded_once_and_each_refusal() -> None:
 
 def test_whoever_changes_a_rule_is_recorded_and_so_is_what_is_refused() -> None:
     records, rules = Records(), RuleList()
-    with TestClient(World(access=Access(Keys(), audit=records), rules=rules, alerts=AlertList()).app()) as client:
+    with TestClient(
+        World(access=Access(Keys(), audit=records), more={"rules": rules, "alerts": AlertList()}).app()
+    ) as client:
         raw, json = msgspec.json.encode(RULE), {"content-type": "application/json"}
         for role in ("analyst", "operator"):
             client.post("/v1/alerts/rules", content=raw, headers={"X-API-Key": f"tk_{role}", **json})

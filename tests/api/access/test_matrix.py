@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -16,18 +18,15 @@ from api.access.scopes import OPEN, ROLES, SCOPES
 from api.feed.channels import CHANNELS
 from schemas.errors import AccessError
 from tests.api.access.keys import Keys
-from tests.api.fakes import FeedClient, World, bar, client_of, latest, serving
-from tests.api.predictors import Predicting
+from tests.api.fakes import FeedClient, World, client_of, serving
+from tests.api.whole import whole
 
 WHO = (None, "tk_nobody", *(f"tk_{role}" for role in ROLES))
 
 
 def guarded() -> World:
     """An API that lets nobody in without a key."""
-    small = Predicting(access=Access(Keys()))
-    small.latest.rows = [latest("SIMA")]
-    small.history.rows = [bar(1)]
-    return small
+    return whole(Path(mkdtemp(prefix="tickwire-")), Access(Keys()))
 
 
 APP = guarded().app()
@@ -43,7 +42,8 @@ def client() -> Iterator[TestClient]:
 
 
 def asked(client: TestClient, path: str, method: str, key: str | None) -> int:
-    for name in ("symbol", "name", "version", "kind", "rest"):
+    path = path.replace("{delivery}", "7")
+    for name in ("symbol", "name", "version", "kind", "rest", "rule", "endpoint"):
         path = path.replace(f"{{{name}}}", "SIMA").replace(f"{{{name}:path}}", "SIMA")
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return client.request(method, path, headers=headers).status_code

@@ -8,12 +8,10 @@ from typing import Any
 from fastapi import FastAPI
 from msgspec import Raw
 
-from api.app import create_app
-from api.ports import Ports
-from api.sql.ports import Column, FileKind, SqlAccess, SqlFile, SqlQuery, SqlTable
+from api.media import FileKind
+from api.sql.ports import Column, SqlAccess, SqlFile, SqlQuery, SqlTable
 from schemas.errors import QueryRefused
-from tests.api.access.keys import EVERYBODY
-from tests.api.fakes import NOW_NS, World
+from tests.api.fakes import World
 
 
 @dataclass
@@ -67,12 +65,8 @@ class Asking(World):
     check: Callable[[str], str] | None = None
 
     def app(self) -> FastAPI:
-        access = SqlAccess(self.sql, max_rows=100, check=self.check, tables=["trades"], functions=["count"])
-        ports = Ports(
-            latest=self.latest, history=self.history, status=self.status, meter=self.telemetry,
-            exposition=self.telemetry.exposition, now_ns=lambda: NOW_NS, access=EVERYBODY, sql=access,
-        )  # fmt: skip
-        return create_app(ports, self.hub, version="0.1.0")
+        self.more["sql"] = SqlAccess(self.sql, max_rows=100, check=self.check, tables=["trades"], functions=["count"])
+        return super().app()
 
 
 def body(query: str = "hit_rate", **more: Any) -> dict[str, Any]:
