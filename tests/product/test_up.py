@@ -106,6 +106,33 @@ def test_news_becomes_signals(product: Product) -> None:
     product.until("SELECT count() > 0 FROM news", 1)
 
 
+def test_rest_answers_from_what_is_stored_and_from_the_models(product: Product) -> None:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{product.addresses['api_port']}", headers=product.key) as client:
+        symbol = client.get("/v1/symbols").json()["data"][0]
+        for path in ("trades", "quotes", "news", "outcomes", "bars"):
+            until(
+                f"{path} of {symbol}", lambda path=path: client.get(f"/v1/{path}/{symbol}").json()["data"], within_s=60
+            )
+        first = client.get(f"/v1/predictions/{symbol}/history?limit=50&start=1970-01-01")
+        then = client.get(first.links["next"]["url"]).json()["data"]
+        offsets = [row["src_offset"] for row in [*first.json()["data"], *then]]
+        assert offsets == sorted(set(offsets))
+        lines = client.get(first.request.url, headers={"accept": "text/csv"}).text.splitlines()
+        assert [line.split(",")[0] for line in lines] == ["symbol", *[symbol] * 50]
+        again = client.get(first.request.url, headers={"if-none-match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+        roles = {role: one["id"] for one in client.get("/v1/models").json()["data"] for role in one["roles"]}
+        assert roles.keys() >= {"champion", "online", "onnx"}
+        for _ in range(20):  # until no event came in between
+            before = client.get(f"/v1/predictions/{symbol}").json()
+            scored = client.post("/v1/predict", json={"symbols": [symbol]}).json()
+            if scored["data"][0]["ts_event"] == before["ts_event"]:
+                break
+        assert scored["model"] == roles["onnx"]
+        assert scored["data"][0]["p_up"] == before["onnx"]
+
+
 def test_the_commands_answer(product: Product) -> None:
     (row,) = json_lines(product.tickwire("sql", "SELECT 1 AS one, 'x' AS text", "--json"))
     assert row == {"one": 1, "text": "x"}
