@@ -68,7 +68,7 @@ def rss() -> int:
 
 def crowd_server(port: Any, found: Any, clients: int) -> None:
     """The API, what it publishes, and its memory: before anybody came, and with everybody there."""
-    hub, run = api(FeedLimits(max_clients=clients + 2 * STORM))
+    hub, run = api(FeedLimits(max_clients=clients + 2 * STORM, max_connections=clients + 2 * STORM))
 
     def publish() -> None:
         hub.publish_many([("bars", f"S{k}", payload("S", k, 0)) for k in range(SYMBOLS)])

@@ -20,7 +20,7 @@ READER: Final[Mapping[str, Any]] = {
     "isolation.level": "read_committed",
     "fetch.wait.max.ms": 50,
     "fetch.queue.backoff.ms": 5,
-    "queued.max.messages.kbytes": 32_768,
+    "queued.max.messages.kbytes": 8_192,  # of each partition; a backlog is not to be held in memory
     "fetch.error.backoff.ms": 100,
 }
 

@@ -29,7 +29,7 @@ TABLE: Final = (
     "  topic String, src_partition UInt16, epoch UInt64, renewals UInt64, holder String, lock String, boot_id String,\n"
     "  pid UInt32, log_id String, partitions UInt16, lease_ms UInt32, released Bool\n"
     ") ENGINE = ReplacingMergeTree(renewals) ORDER BY (topic, src_partition, epoch)\n"
-    "SETTINGS non_replicated_deduplication_window = 10000"
+    "SETTINGS non_replicated_deduplication_window = 1000"
 )
 HELD: Final = "tickwire_writer_lease_held"
 RENEWALS: Final = "tickwire_writer_renewals_total"

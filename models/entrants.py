@@ -10,13 +10,14 @@ from models.dataset import Dataset
 from models.manifest import About
 from models.onnx import open_session, run
 from models.progressive import learnt, predict_then_learn
+from models.sequence import windowed, windows
 from models.training import TrainingSettings, train
 from models.walk_forward import purged_rows
 
 
 def entrants(about: About, *, seed: int = 0) -> list[Candidate]:
     """`about`: what the columns of the dataset mean; the models are made in memory and kept nowhere."""
-    return [*baselines(), online(), mlp(about, seed=seed), boosting(about, seed=seed)]
+    return [*baselines(), online(), mlp(about, seed=seed), convolution(about, seed=seed), boosting(about, seed=seed)]
 
 
 def online() -> Candidate:
@@ -41,6 +42,19 @@ def mlp(about: About, *, seed: int = 0, settings: TrainingSettings | None = None
         return _scorer(content)
 
     return Candidate("MLP (ONNX)", fit)
+
+
+def convolution(about: About, *, seed: int = 0, settings: TrainingSettings | None = None) -> Candidate:
+    """A causal convolution over the last feature vectors of the symbol (`models.sequence`), scored from its ONNX file."""
+
+    def fit(past: Dataset) -> Scorer:
+        purged = msgspec.structs.replace(settings or TrainingSettings(), purge_rows=purged_rows(past.taken(past.moved)))
+        seen = np.ascontiguousarray(windows(past)[past.moved])
+        content = train(seen, past.label[past.moved], windowed(about), seed=seed, settings=purged).content
+        session = open_session(content)
+        return lambda after: run(session, windows(after))
+
+    return Candidate("convolution over 8 vectors (ONNX)", fit)
 
 
 def boosting(about: About, *, seed: int = 0, settings: BoostingSettings | None = None) -> Candidate:

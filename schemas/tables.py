@@ -26,7 +26,8 @@ CODECS: Final[Mapping[str, str]] = {
 }
 BY_OFFSET: Final = "INDEX by_offset src_offset TYPE minmax GRANULARITY 1"
 """Rows of a stretch of the log are found without reading the others: auditor, verify and replay ask for nothing else."""
-DEDUPLICATION_WINDOW: Final = 10_000
+DEDUPLICATION_WINDOW: Final = 1_000
+"""Blocks of a table that are known again. Only the newest one is ever repeated; each costs the server memory."""
 
 
 @dataclass(frozen=True)

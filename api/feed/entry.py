@@ -6,6 +6,7 @@ A key or token is shown in a header (`Authorization: Bearer â€¦`, `X-API-Key: â€
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 from api.access.gate import Gate, address_of
 from api.feed.channels import Channel
 from api.feed.hub import FeedHub
-from api.feed.messages import CLOSE_CODES, KEY_ENDED, UNAUTHENTICATED
+from api.feed.messages import CLOSE_CODES, KEY_ENDED, TOO_MANY, UNAUTHENTICATED
 from api.feed.session import Session
 from api.feed.views import SUBPROTOCOLS
 from api.problems import Problem
@@ -56,10 +57,11 @@ class Door:
     def __init__(self, hub: FeedHub, gate: Gate) -> None:
         self._hub, self._gate = hub, gate
         self._open: dict[Session, str] = {}
+        self._connections = Counter[str]()
         self._waiting = 0
 
-    async def greet(self, websocket: WebSocket) -> Guest | None:
-        """Whoever shows something good in the handshake, else the first message; None where the connection was closed.
+    async def greet(self, websocket: WebSocket) -> Guest | int:
+        """Whoever shows something good in the handshake, else the first message; where it was closed, with which code.
 
         Accepts the connection. Raises: `Problem`, before it is accepted, for a handshake that is refused.
         """
@@ -67,19 +69,28 @@ class Door:
         guest = self._anybody(websocket) if credential is None else await self._guest(websocket, credential)
         if guest is None and self._waiting >= MAX_WAITING:
             raise Problem("too-many-clients", "too many connections have not said who they are")
+        if guest is not None and self._has_enough(guest):
+            raise Problem(
+                "too-many-clients", f"{guest.name} has {self._hub.limits.max_connections} connections already"
+            )
         await websocket.accept(subprotocol=_subprotocol(websocket))
         return guest or await self._first_message(websocket)
 
     async def serve(self, guest: Guest, session: Session) -> None:
         """The conversation, until either side ends it or the guest's key does."""
-        if guest.credential is None:
-            await session.run()
-            return
-        self._open[session] = guest.credential
+        self._connections[guest.name] += 1
+        if guest.credential is not None:
+            self._open[session] = guest.credential
         try:
             await session.run()
         finally:
-            del self._open[session]
+            self._open.pop(session, None)
+            self._connections[guest.name] -= 1
+            if not self._connections[guest.name]:
+                del self._connections[guest.name]
+
+    def _has_enough(self, guest: Guest) -> bool:
+        return self._connections[guest.name] >= self._hub.limits.max_connections
 
     async def run(self) -> None:
         """Close connections whose key was revoked or is over, until cancelled."""
@@ -105,20 +116,24 @@ class Door:
             raise Problem("forbidden", f"the role {principal.role} may hear no channel")
         return Guest(principal.name, credential, channels)
 
-    async def _first_message(self, websocket: WebSocket) -> Guest | None:
+    async def _first_message(self, websocket: WebSocket) -> Guest | int:
         self._waiting += 1
         try:
             async with asyncio.timeout(AUTH_WITHIN_S):
                 auth = msgspec.json.decode(await websocket.receive_text(), type=Auth)
-                return await self._guest(websocket, auth.key)
+                guest = await self._guest(websocket, auth.key)
+            if not self._has_enough(guest):
+                return guest
+            code = TOO_MANY
         except WebSocketDisconnect:
-            return None
+            return UNAUTHENTICATED
         except (TimeoutError, KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, Problem):
-            with suppress(WebSocketDisconnect):
-                await websocket.close(UNAUTHENTICATED, CLOSE_CODES[UNAUTHENTICATED])
-            return None
+            code = UNAUTHENTICATED
         finally:
             self._waiting -= 1
+        with suppress(WebSocketDisconnect):
+            await websocket.close(code, CLOSE_CODES[code])
+        return code
 
 
 def _heard_with(scopes: Collection[str], channels: Collection[Channel]) -> Collection[str]:

@@ -12,6 +12,8 @@ class FeedLimits:
     """Limits of the feed; the welcome message tells the client those that it can hit."""
 
     max_clients: int = 1_000
+    max_connections: int = 500
+    """Of one key, token, or address where nobody needs a key."""
     max_subscriptions: int = 1_000
     """Pairs of channel and symbol of one client; `*` counts as one symbol."""
     max_conflate_ms: int = 10_000

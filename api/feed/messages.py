@@ -23,10 +23,12 @@ UNAUTHENTICATED: Final = 4001
 """Nothing good was shown within 5 s; see `api.feed.entry`."""
 KEY_ENDED: Final = 4003
 """The key or token was revoked, or its time is over; the connection was fine until then."""
+TOO_MANY: Final = 4004
+"""The caller has as many connections as it may have."""
 SERVICE_RESTART: Final = 1012
 CLOSE_CODES: Final[Mapping[int, str]] = {
     BAD_MESSAGES: "bad_messages", SLOW_CLIENT: "slow_client", UNAUTHENTICATED: "unauthenticated",
-    KEY_ENDED: "key_ended", SERVICE_RESTART: "goodbye",
+    KEY_ENDED: "key_ended", TOO_MANY: "too_many_connections", SERVICE_RESTART: "goodbye",
 }  # fmt: skip
 """Why the server closes a connection; 1009 is a message that was too large."""
 CLOSE_ADVICE: Final[Mapping[int, str]] = {
@@ -35,6 +37,7 @@ CLOSE_ADVICE: Final[Mapping[int, str]] = {
     BAD_MESSAGES: "more than `limits.max_bad_messages` messages were not understood; the `error` messages say why",
     UNAUTHENTICATED: "no good key was shown in a header, as a subprotocol, or in a first message within 5 s",
     KEY_ENDED: "the key or token was revoked, or its time is over; come back with another",
+    TOO_MANY: "this key has as many connections as one may have; close others, or use another key",
     SLOW_CLIENT: "what waited for the client was more than its share; `gap` says what was left out. Ask for less, or conflate",
 }
 """What a client is to do; codes below 4000 are WebSocket's own."""

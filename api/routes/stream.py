@@ -8,7 +8,7 @@ from fastapi import APIRouter, WebSocket
 from api.access.needs import PER_CHANNEL, needs
 from api.feed.entry import Door
 from api.feed.hub import FeedHub
-from api.feed.messages import CLOSE_CODES, UNAUTHENTICATED
+from api.feed.messages import CLOSE_CODES
 from api.feed.origins import is_allowed
 from api.feed.session import Session
 from api.feed.snapshots import Snapshots
@@ -38,8 +38,8 @@ def stream_routes(
             await websocket.send_denial_response(render(websocket.scope, problem))
             meter.count("tickwire_feed_closed_total", reason=problem.kind)
             return
-        if guest is None:
-            meter.count("tickwire_feed_closed_total", reason=CLOSE_CODES[UNAUTHENTICATED])
+        if isinstance(guest, int):
+            meter.count("tickwire_feed_closed_total", reason=CLOSE_CODES[guest])
             return
         session = Session(websocket, hub, snapshots, meter, now_ns, guest.channels, partial(door.permits, guest))
         await door.serve(guest, session)

@@ -61,11 +61,17 @@ def jars() -> Path:
 
 @contextmanager
 def kafka_cluster(
-    brokers: int = 3, settings: Mapping[str, str] | None = None, *, heap_mb: int = 512
+    brokers: int = 3,
+    settings: Mapping[str, str] | None = None,
+    *,
+    heap_mb: int = 512,
+    protocol: str = "PLAINTEXT",
+    client: Mapping[str, str] | None = None,
 ) -> Iterator[ApacheKafka]:
     """Format, start and await a cluster of so many brokers, and take it away again, also where we are killed.
 
-    `settings`: broker properties that override the fixture's. `heap_mb`: of each broker.
+    `settings`: broker properties that override the fixture's. `heap_mb`: of each broker. `protocol`: that they speak, and
+    `client`: what a client has to say for it.
     """
     _need("java", "openjdk-17-jre-headless")
     folder = Path(tempfile.mkdtemp(prefix="tickwire-kafka-"))
@@ -75,14 +81,16 @@ def kafka_cluster(
         bootstrap = ",".join(f"{HOST}:{port}" for port in ports[:brokers])
         for node in range(brokers):
             config = folder / f"{node}.properties"
-            config.write_text(_properties(node, ports, folder / f"{node}", settings or {}))
+            config.write_text(_properties(node, ports, folder / f"{node}", protocol, settings or {}))
             command = [*_with_us(), *_java(heap_mb), "kafka.Kafka", str(config)]
             programs.append(Program(command, folder / f"{node}.log", env=_environment()))
         _format(folder, brokers)
         for program in programs:
             program.start()
         for program, port in zip(programs, ports[:brokers], strict=True):
-            program.await_ready(lambda port=port: _sees(f"{HOST}:{port}", brokers), within_s=START_WITHIN_S)  # type: ignore[misc]
+            program.await_ready(
+                lambda port=port: _sees(f"{HOST}:{port}", brokers, client or {}), within_s=START_WITHIN_S
+            )  # type: ignore[misc]
         yield ApacheKafka(bootstrap, programs)
     finally:
         # One after the other would cost each survivor its controller quorum, and with it a clean shutdown.
@@ -119,7 +127,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"}}
 
 
-def _properties(node: int, ports: Sequence[int], data: Path, settings: Mapping[str, str]) -> str:
+def _properties(node: int, ports: Sequence[int], data: Path, protocol: str, settings: Mapping[str, str]) -> str:
     brokers = len(ports) // 2
     copies, majority = str(brokers), str(brokers // 2 + 1)
     controllers = [f"{other}@{HOST}:{port}" for other, port in enumerate(ports[brokers:])]
@@ -127,8 +135,10 @@ def _properties(node: int, ports: Sequence[int], data: Path, settings: Mapping[s
         "process.roles": "broker,controller",
         "node.id": str(node),
         "controller.quorum.voters": ",".join(controllers),
-        "listeners": f"PLAINTEXT://{HOST}:{ports[node]},CONTROLLER://{HOST}:{ports[brokers + node]}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports[node]}",
+        "listeners": f"{protocol}://{HOST}:{ports[node]},CONTROLLER://{HOST}:{ports[brokers + node]}",
+        "advertised.listeners": f"{protocol}://{HOST}:{ports[node]}",
+        "inter.broker.listener.name": protocol,
+        "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,{protocol}:{protocol}",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": str(data),
         "auto.create.topics.enable": "false",
@@ -164,9 +174,11 @@ def _format(folder: Path, brokers: int) -> None:
         assert child.returncode == 0, f"formatting Kafka's storage failed:\n{said.decode(errors='replace')}"
 
 
-def _sees(address: str, brokers: int) -> bool:
+def _sees(address: str, brokers: int, client: Mapping[str, str]) -> bool:
     """Whether the broker at this address answers and knows all the others."""
-    admin = AdminClient({"bootstrap.servers": address, "log_level": 0, "socket.connection.setup.timeout.ms": 1000})
+    admin = AdminClient(
+        {"bootstrap.servers": address, "log_level": 0, "socket.connection.setup.timeout.ms": 1000, **client}
+    )
     try:
         return len(admin.list_topics(timeout=1).brokers) == brokers
     except KafkaException:

@@ -1,12 +1,17 @@
 """The feed over a real socket: signs of life, garbage, who is let in, and the end."""
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 import websockets
 
+from api.access.ports import Access
 from api.feed.messages import BAD_MESSAGES, SERVICE_RESTART
+from tests.api.access.keys import Keys
 from tests.api.fakes import client_of, serving, world
 from tests.api.feed.conversation import DATA, against, publish
 
@@ -126,6 +131,40 @@ def test_a_page_on_loopback_or_in_the_list_is_let_in(origin: str) -> None:
         async with client_of(address, origin=origin) as client:
             await client.say(op="ping")
             assert (await client.next())["type"] == "pong"
+
+    against(of, conversation)
+
+
+@pytest.mark.parametrize("how", ["header", "message"])
+def test_one_key_has_so_many_connections_and_no_more_and_leaves_places_to_others(how: str) -> None:
+    of = world(max_connections=2)
+    of.access = Access(Keys())
+
+    @asynccontextmanager
+    async def shown(address: str, key: str) -> AsyncIterator[None]:
+        """Connected with the key, and welcomed."""
+        headers = {"X-API-Key": key} if how == "header" else {}
+        async with websockets.connect(f"ws://{address}/v1/stream", additional_headers=headers) as socket:
+            if how == "message":
+                await socket.send(json.dumps({"op": "auth", "key": key}))
+            assert "welcome" in str(await socket.recv())
+            yield
+
+    async def conversation(address: str) -> None:
+        async with shown(address, "tk_viewer"):
+            async with shown(address, "tk_viewer"), shown(address, "tk_analyst"):
+                with pytest.raises((websockets.InvalidStatus, websockets.ConnectionClosedError)) as refused:
+                    async with shown(address, "tk_viewer"):
+                        pass
+                if isinstance(refused.value, websockets.InvalidStatus):
+                    assert refused.value.response.status_code == 503
+                else:
+                    assert (refused.value.rcvd.code, refused.value.rcvd.reason) == (4004, "too_many_connections")  # type: ignore[union-attr]
+            async with asyncio.timeout(5):
+                while len(of.hub.clients) > 1:
+                    await asyncio.sleep(0.01)
+            async with shown(address, "tk_viewer"):
+                pass
 
     against(of, conversation)
 

@@ -1,0 +1,28 @@
+"""glibc's allocator, told to give back what a backlog took.
+
+Left alone it learns from what is freed that large blocks come and go, and then keeps them: a scoring process that has read a
+backlog holds the room for it for ever, once for each of the Kafka client's threads.
+"""
+
+import ctypes
+from typing import Final
+
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+M_ARENA_MAX: Final = -8
+"""As in `malloc.h`."""
+LARGE: Final = 512 << 10
+"""Bytes. Larger than any block of the fold, smaller than a full answer of the broker: that one has pages of its own."""
+KEPT: Final = 4 << 20
+ARENAS: Final = 2
+
+
+def give_back() -> bool:
+    """Set it up, before threads are started; False on a system whose allocator is another one, and needs or takes no advice."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    wanted = ((M_ARENA_MAX, ARENAS), (M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, KEPT))
+    taken = [mallopt(what, value) for what, value in wanted]
+    return all(taken)
