@@ -40,6 +40,8 @@ def restart(clickhouse: ClickHouse) -> None:
 def test_what_is_remembered_of_conditions_has_an_end(clickhouse: ClickHouse) -> None:
     bytes_ = clickhouse.run("SELECT value FROM system.server_settings WHERE name = 'query_condition_cache_size'")
     assert int(bytes_) == REMEMBERED_CONDITIONS
+    compiled = clickhouse.run("SELECT name FROM system.settings WHERE name LIKE 'compile_%' AND value != '0'")
+    assert compiled.split() == ["compile_regular_expressions"]  # which are kept by their own count
 
 
 def test_a_restart_keeps_the_data_and_the_port(own: ClickHouse) -> None:
