@@ -6,9 +6,9 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -68,11 +68,31 @@ class MatrixShards:
 
 @dataclass
 class _Pieces(PartitionPieces):
+    """Writes a piece while the next one is folded; no more than one, so that memory has an end."""
+
     spent: Spent = field(default_factory=Spent)
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "pieces"))
+    _writing: "Future[None] | None" = None
 
     def put(self, *arguments: Any) -> None:
-        with self.spent.on("writing pieces"):
-            super().put(*arguments)
+        self.settle()
+        self._writing = self._writer.submit(self._write, *arguments)
+
+    def settle(self) -> None:
+        """Return when everything that was put is on disk. Raises what writing it died of."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            with self.spent.on("waiting for pieces"):
+                writing.result()
+
+    def close(self) -> None:
+        """Whatever is being written is on disk, or has failed."""
+        self._writer.shutdown(wait=True)
+
+    def _write(self, *arguments: Any) -> None:
+        began = time.thread_time()
+        super().put(*arguments)
+        self.spent.writing_cpu_seconds += time.thread_time() - began
 
 
 def fold_partition(work: Work, span: MatrixSpan, tell: Callable[[int], None]) -> PartitionFolded:
@@ -90,14 +110,16 @@ def fold_partition(work: Work, span: MatrixSpan, tell: Callable[[int], None]) ->
         MatrixShards(fold_rules, kept, bool(work.plan.learner)), Reading(work, spent).stretches,
         work.plan.symbols, work.plan.piece,
     )  # fmt: skip
-    with _uncollected():
+    with _uncollected(), closing(store):
         reached = fold.fold(span, store, told)
+        store.settle()
     learnt = ""
     if work.plan.learner:
         river = decode_snapshot(reached.snapshot).learner if reached.snapshot else OnlineModel(FEATURE_NAMES).snapshot()
         replaced(warm_path(work.directory, span.partition), river)
         learnt = hashlib.sha256(river).hexdigest()
-    spent.seconds, spent.cpu_seconds = time.perf_counter() - began, time.thread_time() - began_cpu
+    spent.seconds = time.perf_counter() - began
+    spent.cpu_seconds = time.thread_time() - began_cpu + spent.writing_cpu_seconds
     doors = dict(zip(DOORS, reached.counts or (0,) * len(DOORS), strict=True))
     folded = Folded(
         partition=span.partition,

@@ -52,10 +52,12 @@ class Work:
 
 @dataclass
 class Spent:
-    """Seconds of one process by what they went into; `folding` is the rest. `cpu_seconds`: of the thread that folds."""
+    """Seconds of one process by what they went into; `folding` is the rest. `cpu_seconds`: of the threads that fold and write."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    writing_cpu_seconds: float = 0.0
+    """Of them, those of the pieces, which are written while the next one is folded."""
     parts: dict[str, float] = field(default_factory=dict)
 
     @contextmanager

@@ -128,7 +128,7 @@ def rate_per_process(night: Night) -> int | None:
 
 
 def cpu_us(night: Night) -> float | None:
-    """Processor time of the folding threads for one record, in microseconds: what the rate is on an idle machine."""
+    """Processor time of the folding and writing threads for one record, in microseconds: what the rate is on an idle machine."""
     busy = sum(each.spent.cpu_seconds for each in night.folded)
     return round(1e6 * busy / folded_now(night), 3) if folded_now(night) else None
 
