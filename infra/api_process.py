@@ -17,7 +17,7 @@ from api.ports import Ports
 from api.server import listen, serve
 from infra.access.callers import access
 from infra.alert_rules import LiveRules, StoredAlerts
-from infra.allocator import give_back
+from infra.allocator import give_back, settled
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.feed_source import FeedSource, replay_source, sources
@@ -75,6 +75,7 @@ def _serve(settings: Settings, telemetry: Telemetry, judged: Access) -> None:
         hooks=Desk(settings.data, settings.hooks, clock),
     )
     app = create_app(ports, hub, version=version("tickwire"), origins=api.origins)
+    settled()
     stop = threading.Event()
     listener = listen(api.host, api.port)
     feeding = [

@@ -12,7 +12,7 @@ import structlog
 from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig
 
-from infra.allocator import give_back
+from infra.allocator import give_back, settled
 from infra.audit import Auditor
 from infra.clickhouse import connect
 from infra.clock import WallClock
@@ -114,6 +114,12 @@ def _drain(
     return True
 
 
+def _learning() -> None:
+    """What is imported beside the flow; it is the last that stays."""
+    import_module(LEARNING)
+    settled()
+
+
 def _go(scoring: "_Scoring", log: LogIdentity, stop: Stop, wanted: Wanted) -> None:
     """Run the flow until it is told to stop or its log, a closed one, has been folded to its end."""
     kafka = scoring.settings.kafka
@@ -128,7 +134,7 @@ def _go(scoring: "_Scoring", log: LogIdentity, stop: Stop, wanted: Wanted) -> No
         threading.Thread(target=scoring.auditor.run, args=(over,), name="audit", daemon=True).start()
         watching = (over, scoring.lag, lambda: scoring.report.challengers, scoring.change_models)
         threading.Thread(target=scoring.watch.run, args=watching, name="models", daemon=True).start()
-        threading.Thread(target=import_module, args=(LEARNING,), name="learning", daemon=True).start()
+        threading.Thread(target=_learning, name="learning", daemon=True).start()
         with naming_failures(started.path):
             run_main(  # type: ignore[no-untyped-call]
                 flow,

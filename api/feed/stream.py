@@ -22,16 +22,22 @@ class Given(NamedTuple):
     passed: int
 
 
-class Update:
-    """One message of a stream. It is encoded once for each view in use, and not before somebody wants it."""
+class Update(msgspec.Struct, gc=False, eq=False):
+    """One message of a stream. It is encoded once for each view in use, and not before somebody wants it.
 
-    __slots__ = ("_text", "_viewed", "count", "payload", "prev", "revises", "seq", "stream")
+    The collector does not look at it: tens of thousands are held, and die when they are forgotten.
+    """
 
-    def __init__(self, stream: "Stream", seq: int, prev: int, payload: str, *, revises: bool) -> None:
-        self.stream, self.seq, self.prev, self.payload, self.revises = stream, seq, prev, payload, revises
-        self.count = stream.count
-        self._text: str | None = None
-        self._viewed: dict[View, Piece] | None = None
+    stream: Any
+    """Its `Stream`, which lives longer."""
+    seq: int
+    prev: int
+    payload: str
+    revises: bool
+    count: int
+    """Messages that had passed in its stream, itself included."""
+    _text: str | None = None
+    _viewed: dict[View, Piece] | None = None
 
     @property
     def size(self) -> int:
@@ -101,7 +107,7 @@ class Stream:
         """Take the next message; one that has no number of its own is counted here."""
         prev, self.seq = self.seq, self.seq + 1 if seq is None else seq
         self.count += 1
-        update = Update(self, self.seq, prev, payload, revises=revises)
+        update = Update(self, self.seq, prev, payload, revises, self.count)
         if self.channel.conflates:
             self.newest = update
         return update
@@ -109,7 +115,7 @@ class Stream:
     def seed(self, payload: str, seq: int) -> None:
         """What was newest before anything passed here."""
         self.seq = seq
-        self.newest = Update(self, seq, 0, payload, revises=False)
+        self.newest = Update(self, seq, 0, payload, False, self.count)
 
     def since(self, seq: int) -> list[Update] | None:
         """What came after the message `seq`, oldest first; None where not all of it is held."""
