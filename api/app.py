@@ -88,6 +88,7 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
             running.cancel()
             with suppress(CancelledError):
                 await running
+            await ports.latest.aclose()
             if ports.access.limiter is not None:
                 await ports.access.limiter.close()
 

@@ -27,7 +27,7 @@ class Newest:
 
     async def find(self, symbol: str) -> Latest | None:
         """The row, or none."""
-        return await self._blocking.call(self._latest.read, symbol)
+        return await self._latest.fetch(symbol)
 
     async def find_all(self, symbols: Sequence[str]) -> Sequence[Latest]:
         """The rows of those symbols that have one."""

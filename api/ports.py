@@ -1,6 +1,7 @@
 """What the API needs from outside, in its own words; infra has the adapters, tests have lists.
 
-Adapters block; the API calls them in a thread pool, so they must be safe to call from several threads.
+Adapters block, where they are not asynchronous; the API calls them in a thread pool, so they must be safe to call from several
+threads.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,12 @@ class LatestRows(Protocol):
 
     def read(self, symbol: str) -> Latest | None:
         """None for a symbol that has no row (any more)."""
+
+    async def fetch(self, symbol: str) -> Latest | None:
+        """The same, for an event loop."""
+
+    async def aclose(self) -> None:
+        """Close what belongs to the event loop."""
 
     def symbols(self) -> Sequence[str]:
         """Every symbol that has a row, sorted."""

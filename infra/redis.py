@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 import redis
+import redis.asyncio as asynchronous
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -71,13 +73,17 @@ class LatestStore:
         self._mark = MARK.format(group=group)
         self._where = f"{parts.hostname}:{parts.port or 6379}{parts.path}"
         self._ttl_ms = round(ttl_s * 1000)
+        self._url = url
+        self._patience: dict[str, Any] = {
+            "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "client_name": "tickwire",
+        }  # fmt: skip
         self._client: Any = redis.Redis.from_url(
             url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
+            **self._patience,
             retry=Retry(NoBackoff(), 1),  # once: an idle connection may have been closed by the other side
-            client_name="tickwire",
         )
+        self._waiting: Any = None
+        """The client of the event loop, once somebody asks there."""
         self._write_newer = self._client.register_script(WRITE_NEWER)
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Latest)
@@ -109,6 +115,23 @@ class LatestStore:
         """The newest row of a symbol; None where nothing is known of it (any more)."""
         with self._wrapped():
             payload = self._client.hget(self._prefix + symbol, "payload")
+        return self._decoded(symbol, payload)
+
+    async def fetch(self, symbol: str) -> Latest | None:
+        """The same as `read`, for an event loop: without a thread, for which it would have to wait twice."""
+        if self._waiting is None:
+            self._waiting = asynchronous.Redis.from_url(self._url, **self._patience, retry=AsyncRetry(NoBackoff(), 1))
+        with self._wrapped():
+            payload = await self._waiting.hget(self._prefix + symbol, "payload")
+        return self._decoded(symbol, payload)
+
+    async def aclose(self) -> None:
+        """Close the connections of the event loop; they cannot be used from another one."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            await waiting.aclose()
+
+    def _decoded(self, symbol: str, payload: bytes | None) -> Latest | None:
         try:
             return None if payload is None else self._decoder.decode(payload)
         except msgspec.MsgspecError as error:

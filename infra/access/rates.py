@@ -1,7 +1,13 @@
-"""How often a caller may ask, counted in Redis for all API processes together; by each for itself while Redis is away."""
+"""How often a caller may ask, counted in Redis for all API processes together; by each for itself while Redis is away.
+
+Redis is not asked for every request: where a rate is high, a process takes some of it at a time, which it has then counted before
+they are used. So never more pass than the rate allows, but for those that were taken at a window's end: a fiftieth of it.
+"""
 
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import limits
@@ -19,8 +25,30 @@ from schemas.errors import SettingsError
 ANSWER_S: Final = 0.25
 """How long Redis may take: a request waits for it."""
 CONNECT_S: Final = 1.0
+TAKEN: Final = 50
+"""A process takes this part of a rate at a time."""
+USED_WITHIN: Final = 0.1
+"""Of the window: what was taken is used within it, or lost."""
+MOST_TAKEN: Final = 10_000
+"""Callers and kinds of which something is left; whoever asked longest ago makes room."""
 AWAY_S: Final = 5.0
 """How long Redis is left alone after it did not answer."""
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What a process has of a rate and has not used; `told` is what Redis said when it was taken."""
+
+    told: Allowance
+    left: int
+    until: float
+
+    def use(self) -> Allowance | None:
+        """One of them; None where none is left, or their time is over."""
+        if not self.left or time.monotonic() >= self.until:
+            return None
+        self.left -= 1
+        return replace(self.told, remaining=self.told.remaining + self.left)
 
 
 class RateLimiter:
@@ -38,12 +66,16 @@ class RateLimiter:
         self._shared = MovingWindowRateLimiter(storage)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._away_until = 0.0
+        self._taken: OrderedDict[tuple[str, str], _Taken] = OrderedDict()
 
     async def hit(self, who: str, kind: str) -> Allowance:
         """Count one request of this kind."""
+        taken = self._taken.get((who, kind))
+        if taken is not None and (found := taken.use()) is not None:
+            return found
         if time.monotonic() >= self._away_until:
             try:
-                found = await self._counted(self._shared, who, kind)
+                found = await self._take(who, kind)
             except (StorageError, OSError, TimeoutError) as error:
                 self._away_until = time.monotonic() + AWAY_S
                 self._meter.gauge("tickwire_rate_limits_shared_up", 0)
@@ -59,9 +91,23 @@ class RateLimiter:
         """Close every connection."""
         await self._pool.disconnect()
 
-    async def _counted(self, limiter: MovingWindowRateLimiter, who: str, kind: str) -> Allowance:
+    async def _take(self, who: str, kind: str) -> Allowance:
+        """A part of the rate, of which one is used at once; one alone where there is no more."""
         rate = self._rates[kind]
-        allowed = await limiter.hit(rate, kind, who)
+        many = max(1, rate.amount // TAKEN)
+        found = await self._counted(self._shared, who, kind, many)
+        if many == 1 or not found.allowed:
+            self._taken.pop((who, kind), None)
+            return found if many == 1 else await self._counted(self._shared, who, kind)
+        self._taken[who, kind] = _Taken(found, many - 1, time.monotonic() + USED_WITHIN * rate.get_expiry())
+        self._taken.move_to_end((who, kind))
+        if len(self._taken) > MOST_TAKEN:
+            self._taken.popitem(last=False)
+        return replace(found, remaining=found.remaining + many - 1)
+
+    async def _counted(self, limiter: MovingWindowRateLimiter, who: str, kind: str, many: int = 1) -> Allowance:
+        rate = self._rates[kind]
+        allowed = await limiter.hit(rate, kind, who, cost=many)
         window = await limiter.get_window_stats(rate, kind, who)
         return Allowance(
             kind=kind, allowed=allowed, limit=rate.amount, window_s=rate.get_expiry(), remaining=max(0, window.remaining),

@@ -73,6 +73,13 @@ class LatestList:
         self._answer()
         return next((row for row in self.rows if row.symbol == symbol), None)
 
+    async def fetch(self, symbol: str) -> Latest | None:
+        """The same."""
+        return self.read(symbol)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
     def symbols(self) -> Sequence[str]:
         """All, sorted."""
         self._answer()

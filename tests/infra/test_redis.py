@@ -1,5 +1,6 @@
 """The newest row of a symbol, on a real Valkey."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import Iterator
@@ -34,6 +35,35 @@ def store(valkey: Valkey) -> Iterator[LatestStore]:
 @pytest.fixture
 def symbol() -> str:
     return f"S{uuid.uuid4().hex[:8]}"
+
+
+def test_an_event_loop_reads_the_same_and_may_be_another_one_each_time(store: LatestStore, symbol: str) -> None:
+    async def fetched() -> Latest | None:
+        try:
+            return await store.fetch(symbol)
+        finally:
+            await store.aclose()
+
+    assert asyncio.run(fetched()) is None
+    row = latest(symbol, 7, price=1.25)
+    store.write([row])
+    assert asyncio.run(fetched()) == row == store.read(symbol)
+
+
+def test_an_event_loop_hears_of_a_store_that_is_away_and_of_rows_that_are_not_ours(
+    store: LatestStore, symbol: str
+) -> None:
+    async def fetched(of: LatestStore) -> None:
+        try:
+            await of.fetch(symbol)
+        finally:
+            await of.aclose()
+
+    with pytest.raises(StoreUnavailable, match="is it running"):
+        asyncio.run(fetched(LatestStore(f"redis://127.0.0.1:{free_ports(1)[0]}", ttl_s=1)))
+    store._client.hset(PREFIX + symbol, "payload", b"{}")
+    with pytest.raises(SchemaError, match="is not a row of ours"):
+        asyncio.run(fetched(store))
 
 
 def test_what_is_written_is_read_back_whole(store: LatestStore, symbol: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -85,6 +86,49 @@ def test_never_more_than_the_rate_in_any_window() -> None:
         assert len(passed) > 20
         for (before, _), (_, after) in zip(passed, passed[20:], strict=False):
             assert after - before > 1
+
+    asyncio.run(asked())
+
+
+def test_of_a_high_rate_a_process_takes_a_part_at_a_time_and_together_they_have_no_more(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 10.0)
+    monkeypatch.setattr(module, "CONNECT_S", 10.0)
+    trips = 0
+    counted = RateLimiter._counted
+
+    async def counting(self: RateLimiter, *arguments: Any) -> Any:
+        nonlocal trips
+        trips += 1
+        return await counted(self, *arguments)
+
+    monkeypatch.setattr(RateLimiter, "_counted", counting)
+
+    async def asked() -> None:
+        pair = [RateLimiter(Rates(read="1000/hour"), valkey.url, Telemetry()) for _ in range(2)]
+        answers = [await pair[number % 2].hit("key high", "read") for number in range(1_010)]
+        assert [answer.allowed for answer in answers] == [True] * 1_000 + [False] * 10
+        assert trips == 1_000 // 20 + 10 * 2
+        assert answers[0].remaining == 999
+        assert answers[1].remaining == 979  # 20 are the other one's
+        assert answers[-1].remaining == 0
+        for limiter in pair:
+            await limiter.close()
+
+    asyncio.run(asked())
+
+
+def test_what_was_taken_and_not_used_in_time_is_lost(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_S", 10.0)
+    monkeypatch.setattr(module, "CONNECT_S", 10.0)
+    monkeypatch.setattr(module, "USED_WITHIN", 0.0)
+
+    async def asked() -> None:
+        limiter = RateLimiter(Rates(read="100/hour"), valkey.url, Telemetry())
+        answers = [await limiter.hit("key late", "read") for _ in range(60)]
+        assert sum(answer.allowed for answer in answers) == 50
+        await limiter.close()
 
     asyncio.run(asked())
 
