@@ -17,7 +17,7 @@ from api.ports import Ports
 from api.server import listen, serve
 from infra.access.callers import access
 from infra.alert_rules import LiveRules, StoredAlerts
-from infra.allocator import give_back, settled
+from infra.allocator import settled
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.feed_source import FeedSource, replay_source, sources
@@ -41,7 +41,6 @@ REPLAYED = ("predictions", "bars", "outcomes", "features")
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    give_back()
     telemetry = Telemetry()
     with access(settings, telemetry) as judged:
         _serve(settings, telemetry, judged)

@@ -12,7 +12,7 @@ import structlog
 from bytewax._bytewax import run_main
 from bytewax.recovery import RecoveryConfig
 
-from infra.allocator import give_back, settled
+from infra.allocator import settled
 from infra.audit import Auditor
 from infra.clickhouse import connect
 from infra.clock import WallClock
@@ -68,7 +68,6 @@ def run(
     wanted: Wanted | None = None,
 ) -> None:
     """Score until SIGTERM or SIGINT; what is in flight is committed or will be replayed. `wanted`: how to start."""
-    give_back()
     telemetry, wanted = telemetry or Telemetry(), wanted or Wanted()
     chosen = partitions or tuple(range(settings.kafka.partitions))
     stop = Stop()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from infra.allocator import give_back
 from infra.embedded.chdb_engine import Engine
 from infra.embedded.clickhouse_http import HOST, ClickHouseServer
 from infra.embedded.http_connection import HttpLimits
@@ -44,6 +45,7 @@ def answers(port: int) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
+    give_back()
     options = _parsed(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     os.environ.update(TMPDIR=str(options.path.resolve()), TZ="UTC")

@@ -1,5 +1,6 @@
 """One command: everything starts, both models score, Ctrl-C leaves nothing behind, and it starts again."""
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ def test_news_becomes_signals(product: Product) -> None:
 
 def test_rest_answers_from_what_is_stored_and_from_the_models(product: Product) -> None:
     with httpx2.Client(base_url=f"http://127.0.0.1:{product.addresses['api_port']}", headers=product.key) as client:
+        until("a symbol", lambda: client.get("/v1/symbols").json()["data"], within_s=60)
         symbol = client.get("/v1/symbols").json()["data"][0]
         for path in ("trades", "quotes", "news", "outcomes", "bars"):
             until(
@@ -117,8 +119,8 @@ def test_rest_answers_from_what_is_stored_and_from_the_models(product: Product) 
         then = client.get(first.links["next"]["url"]).json()["data"]
         offsets = [row["src_offset"] for row in [*first.json()["data"], *then]]
         assert offsets == sorted(set(offsets))
-        lines = client.get(first.request.url, headers={"accept": "text/csv"}).text.splitlines()
-        assert [line.split(",")[0] for line in lines] == ["symbol", *[symbol] * 50]
+        lines = csv.reader(client.get(first.request.url, headers={"accept": "text/csv"}).text.splitlines())
+        assert [line[0] for line in lines] == ["symbol", *[symbol] * 50]
         again = client.get(first.request.url, headers={"if-none-match": first.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
 
