@@ -160,7 +160,7 @@ class Positions:
         missed: list[Heard] = []
         for channel, seqs in message.seqs.items():
             for symbol, seq in seqs.items():
-                if seq > 0 and self.last.setdefault((channel, symbol), seq) < seq:
+                if seq > 0 and self.last.setdefault((channel, symbol), 0 if self.returned else seq) < seq:
                     missed += self._miss(channel, symbol, seq, "heartbeat")
         return missed
 

@@ -107,7 +107,7 @@ class Feed {
       for (const [symbol, seq] of Object.entries(seqs)) {
         const key = `${channel} ${symbol}`;
         if (seq <= 0) continue;
-        if (this.last.has(key)) this.miss(channel, symbol, seq, "heartbeat");
+        if (this.returned || this.last.has(key)) this.miss(channel, symbol, seq, "heartbeat");
         else this.last.set(key, seq);
       }
   }

@@ -48,6 +48,14 @@ def test_a_heartbeat_shows_what_should_have_come_and_where_quiet_streams_are() -
     assert positions.resume(EVERYTHING)[0] == {"bars": {"A": 10, "B": 4}}
 
 
+def test_after_coming_back_a_stream_that_a_heartbeat_is_the_first_to_name_began_while_we_were_away() -> None:
+    positions = Positions()
+    welcome = {"type": "welcome", "epoch": "log-1"}
+    beat = {"type": "heartbeat", "n": 1, "server_time": 0, "seqs": {"bars": {"A": 7, "B": 4, "C": 0}}}
+    assert seqs(hear(positions, welcome, bar(7), welcome, beat, beat)) == [7, (0, "heartbeat")]
+    assert positions.resume(EVERYTHING)[0] == {"bars": {"A": 7, "B": 4}}
+
+
 def test_after_coming_back_only_numbers_decide_what_was_missed() -> None:
     positions = Positions()
     welcome = {"type": "welcome", "epoch": "log-1"}
