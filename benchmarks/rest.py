@@ -4,9 +4,9 @@
     python -m benchmarks.rest --rate 200 --seconds 20 --json       # in the same folder
 
 Requests leave at the times of a schedule over connections that stay open, whatever the answers take: a slow answer does not make
-the next request come later, and there are connections enough that none waits for one. Latency, from when a request was due,
-and from when it left, until its last byte has come: the first has what this process itself waits for a core in it, the second what the API
-makes a caller wait. The share of requests that left more than a millisecond late is told.
+the next request come later, and there are connections enough that none waits for one. Latency, from when a request was due, and
+from when it left, until its last byte has come: the first has in it what this process itself waits for a core, the second what
+the API makes a caller wait. The share of requests that left more than a millisecond late is told.
 """
 
 import argparse
