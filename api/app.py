@@ -61,7 +61,7 @@ EXPOSED: Final = (
     "x-row-count",
 )
 TAGS: Final[list[dict[str, Any]]] = [
-    {"name": "market", "description": "The newest scores and features, and closed bars"},
+    {"name": "market", "description": "The newest scores and features, and the history page by page"},
     {
         "name": "alerts",
         "description": "Alert rules, their back-tests, what they have said, and where that is delivered to",

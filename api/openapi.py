@@ -48,7 +48,8 @@ SCHEMES: Final[Mapping[str, Mapping[str, str]]] = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key `tk_…`"},
 }
 _REF: Final = "#/components/schemas/{name}"
-DESCRIPTION: Final = """Scored market ticks. Latest values and closed bars are here; live updates are on the WebSocket
+DESCRIPTION: Final = """Scored market ticks. Latest values, the history page by page, models and alerts are here; live updates
+are on the WebSocket
 `/v1/stream` (see the page `/`). Times are RFC 3339 in UTC with nine digits. Errors are `application/problem+json` (RFC
 9457); every `type` is a path of this server that explains itself. Rows of your own are scored under `/v2`, by the Open
 Inference Protocol (KServe V2), which has a specification of its own."""

@@ -1,6 +1,7 @@
 """The API's `History` over ClickHouse."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -30,7 +31,7 @@ class ClickHouseHistory:
 
     def file(self, listing: Listing, symbol: str, stretch: Stretch, kind: FileKind) -> HistoryFile:
         """A page as a file; numbers that are missing are null, times have their zone."""
-        more = Stretch(stretch.start, stretch.end, stretch.limit + 1, stretch.after, stretch.equal, stretch.columns)
+        more = replace(stretch, limit=stretch.limit + 1)
         names = stretch.columns or list(listing.types)
         columns = self._database.arrays(*self._asked(listing, symbol, more))
         table = pa.table({name: _arrow(columns.get(name), listing.types[name]) for name in names})

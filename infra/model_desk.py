@@ -18,13 +18,12 @@ from infra.model_cache import Kept
 from infra.model_changes import checked, taken, write_change
 from infra.model_places import cache_of
 from infra.registry import trained_on_text
-from infra.scoreboard import By, Line, Wanted, scoreboard
+from infra.scoreboard import MEASURES, By, Line, Wanted, scoreboard
 from infra.settings import Settings
 from processors.scores import NO_MODEL, ONLINE
 from schemas.control import ModelChange
 
 TAKEN_WITHIN_S: Final = 5.0
-MEASURES: Final = ("log_loss", "gain", "brier", "calibration_error", "hit_rate", "information", "net_bp")
 COLUMNS: Final = (
     "action", "model_id", "by", "why", "refused", "champion", "onnx_id", "challengers", "log_id", "src_partition", "src_offset",
 )  # fmt: skip

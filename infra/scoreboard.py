@@ -17,6 +17,8 @@ from schemas.errors import TrainingError
 ALL: Final = "all"
 MOST_ROWS: Final = 2_000_000
 """Of one model on one horizon, the newest."""
+MEASURES: Final = ("log_loss", "gain", "brier", "calibration_error", "hit_rate", "information", "net_bp")
+"""Of an `Evaluation`, those that are told with their intervals."""
 By: TypeAlias = Literal["all", "symbol", "venue"]
 
 

@@ -74,7 +74,10 @@ class Door:
                 "too-many-clients", f"{guest.name} has {self._hub.limits.max_connections} connections already"
             )
         await websocket.accept(subprotocol=_subprotocol(websocket))
-        return guest or await self._first_message(websocket)
+        if guest is None:
+            return await self._first_message(websocket)
+        # others may have come while it was accepted; from here to `serve` nobody can
+        return await _closed(websocket, TOO_MANY) if self._has_enough(guest) else guest
 
     async def serve(self, guest: Guest, session: Session) -> None:
         """The conversation, until either side ends it or the guest's key does."""
@@ -131,9 +134,14 @@ class Door:
             code = UNAUTHENTICATED
         finally:
             self._waiting -= 1
-        with suppress(WebSocketDisconnect):
-            await websocket.close(code, CLOSE_CODES[code])
-        return code
+        return await _closed(websocket, code)
+
+
+async def _closed(websocket: WebSocket, code: int) -> int:
+    """The code, with which the connection has been closed."""
+    with suppress(WebSocketDisconnect):
+        await websocket.close(code, CLOSE_CODES[code])
+    return code
 
 
 def _heard_with(scopes: Collection[str], channels: Collection[Channel]) -> Collection[str]:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -142,7 +142,9 @@ class Pages:
 
 def _json(history: History, listing: Listing, symbol: str, stretch: Stretch, _: str) -> tuple[bytes, int, Place | None]:
     """The encoded page, its rows, and the place of its last row where others follow."""
-    names, rows = history.rows(listing, symbol, _one_more(stretch))
+    names, rows = history.rows(
+        listing, symbol, replace(stretch, limit=stretch.limit + 1)
+    )  # one more tells whether a page follows
     kept, more = rows[: stretch.limit], len(rows) > stretch.limit
     times = [number for number, name in enumerate(names) if listing.types[name].startswith("DateTime64(9")]
     data = []
@@ -161,11 +163,6 @@ def _file(
 ) -> tuple[bytes, int, Place | None]:
     file = history.file(listing, symbol, stretch, FILES[kind])
     return file.body, file.rows, file.place
-
-
-def _one_more(stretch: Stretch) -> Stretch:
-    """One row more than asked for tells whether a page follows."""
-    return Stretch(stretch.start, stretch.end, stretch.limit + 1, stretch.after, stretch.equal, stretch.columns)
 
 
 def _place(listing: Listing, row: Mapping[str, Any]) -> Place:

@@ -16,13 +16,11 @@ from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.instance import attached
 from infra.model_changes import ask, taken, write_changes
-from infra.scoreboard import By, Line, Wanted, scoreboard, told
+from infra.scoreboard import MEASURES, By, Line, Wanted, scoreboard, told
 from infra.settings import Settings
 from infra.warm_start import warm_changes
 from schemas.control import ModelChange
 from schemas.errors import ModelError, SettingsError
-
-MEASURES = ("log_loss", "gain", "brier", "calibration_error", "hit_rate", "information", "net_bp")
 
 
 def change(settings: Settings, action: str, model: str, by: str, why: str, *, as_json: bool) -> int:

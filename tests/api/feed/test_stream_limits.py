@@ -169,6 +169,30 @@ def test_one_key_has_so_many_connections_and_no_more_and_leaves_places_to_others
     against(of, conversation)
 
 
+def test_of_many_that_come_at_once_with_one_key_no_more_are_let_in() -> None:
+    of = world(max_connections=3)
+    of.access = Access(Keys())
+
+    async def conversation(address: str) -> None:
+        sockets: list[websockets.ClientConnection] = []
+
+        async def come() -> bool:
+            try:
+                headers = {"X-API-Key": "tk_viewer"}
+                socket = await websockets.connect(f"ws://{address}/v1/stream", additional_headers=headers)
+                sockets.append(socket)
+                return "welcome" in str(await socket.recv())
+            except (websockets.InvalidStatus, websockets.ConnectionClosedError):
+                return False
+
+        welcomed = await asyncio.gather(*(come() for _ in range(40)))
+        for socket in sockets:
+            await socket.close()
+        assert sum(welcomed) == 3
+
+    against(of, conversation)
+
+
 def test_when_every_place_is_taken_the_next_client_is_refused_until_one_leaves() -> None:
     of = world(max_clients=1)
 
