@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any, Final
 from urllib.parse import quote
@@ -27,6 +27,8 @@ from infra.configured import load
 from infra.instance import attached
 
 CONNECTIONS: Final = 200
+SHARES: Final = {"prediction": 1.0, "features": 0.25, "predict": 0.1, "trades": 0.05}
+"""Of the rate, by kind of request."""
 LATE_S: Final = 0.001
 """Beyond it a request counts as sent late."""
 
@@ -43,23 +45,28 @@ def asked(symbols: Sequence[str], what: str) -> Iterator[tuple[str, str, bytes]]
 
 
 class Connections:
-    """Keep-alive connections; a request takes whichever is free."""
+    """Keep-alive connections; a request takes the one that was used last, and a new one where none is free."""
 
     def __init__(self, port: int, key: str) -> None:
         self._port, self._key = port, key
-        self._free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def open(self) -> None:
-        for _ in range(CONNECTIONS):
-            self._free.put_nowait(await asyncio.open_connection("127.0.0.1", self._port))
+        """As many as requests may wait at a time."""
+        addresses = [asyncio.open_connection("127.0.0.1", self._port) for _ in range(CONNECTIONS)]
+        self._free = await asyncio.gather(*addresses)
+
+    async def _taken(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()  # the server closes those that nobody has used for some seconds
+        return await asyncio.open_connection("127.0.0.1", self._port)
 
     async def ask(self, method: str, path: str, body: bytes) -> tuple[int, float]:
         """The status, once the last byte has come, and when the request left."""
-        if self._free.empty():
-            raise RuntimeError(
-                f"more than {CONNECTIONS} requests wait for their answer: a request would leave late by our fault"
-            )
-        reader, writer = self._free.get_nowait()
+        reader, writer = await self._taken()
         left = time.perf_counter()
         writer.write(
             f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nAuthorization: Bearer {self._key}\r\n"
@@ -69,7 +76,7 @@ class Connections:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = next(int(line.split(":")[1]) for line in head.splitlines() if line.startswith("content-length:"))
         await reader.readexactly(length)
-        self._free.put_nowait((reader, writer))
+        self._free.append((reader, writer))
         return int(head.split()[1]), left
 
 
@@ -108,12 +115,14 @@ def scored(port: int) -> int:
         return sum(sum(one["offsets"].values()) for one in json.load(answer)["scores"])
 
 
-async def run(port: int, key: str, symbols: Sequence[str], rate: float, seconds: float) -> dict[str, Any]:
+async def run(
+    port: int, key: str, symbols: Sequence[str], rates: Mapping[str, float], seconds: float
+) -> dict[str, Any]:
     """Every kind of request for itself, and how fast the flow was meanwhile."""
-    connections = Connections(port, key)
-    await connections.open()
     found: dict[str, Any] = {}
-    for what, at in (("prediction", rate), ("features", rate / 4), ("predict", rate / 10), ("trades", rate / 20)):
+    for what, at in rates.items():
+        connections = Connections(port, key)
+        await connections.open()
         await measure(connections, asked(symbols, what), at, 1)
         before, since = scored(port), time.perf_counter()
         found[what] = {"rate": at, **await measure(connections, asked(symbols, what), at, seconds)}
@@ -126,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=200.0, help="requests per second for the newest prediction")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--only", choices=SHARES, action="append", help="one kind of request; may be given again")
     parser.add_argument("--json", action="store_true")
     wanted = parser.parse_args()
     settings = attached(load())
@@ -133,7 +143,8 @@ def main() -> None:
     asking = Request(f"http://127.0.0.1:{port}/v1/symbols", headers={"Authorization": f"Bearer {key}"})
     with urlopen(asking) as answer:
         symbols = json.load(answer)["data"]
-    found = uvloop.run(run(port, key, symbols, wanted.rate, wanted.seconds))
+    rates = {what: share * wanted.rate for what, share in SHARES.items() if what in (wanted.only or SHARES)}
+    found = uvloop.run(run(port, key, symbols, rates, wanted.seconds))
     print(json.dumps(found) if wanted.json else "\n".join(f"{name:12} {value}" for name, value in found.items()))
 
 

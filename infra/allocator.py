@@ -6,6 +6,9 @@ backlog holds the room for it for ever, once for each of the Kafka client's thre
 
 import ctypes
 import gc
+import time
+from collections.abc import Callable
+from threading import Thread
 from typing import Final
 
 M_TRIM_THRESHOLD: Final = -1
@@ -16,6 +19,7 @@ LARGE: Final = 512 << 10
 """Bytes. Larger than any block of the fold, smaller than a full answer of the broker: that one has pages of its own."""
 KEPT: Final = 4 << 20
 ARENAS: Final = 2
+TIDY_EVERY_S: Final = 60.0
 
 
 def settled() -> None:
@@ -36,3 +40,19 @@ def give_back() -> bool:
     wanted = ((M_ARENA_MAX, ARENAS), (M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, KEPT))
     taken = [mallopt(what, value) for what, value in wanted]
     return all(taken)
+
+
+def tidy(every_s: float = TIDY_EVERY_S) -> None:
+    """Give back, again and again, what lies free between blocks in use: a thread does it, a few milliseconds each time.
+
+    What a process holds is then what it uses, and the next backlog does not begin on top of the last one.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        Thread(target=_tidy, args=(trim, every_s), name="memory", daemon=True).start()
+
+
+def _tidy(trim: Callable[[int], int], every_s: float) -> None:
+    while True:
+        time.sleep(every_s)
+        trim(0)

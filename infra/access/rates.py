@@ -5,9 +5,10 @@ they are used. So never more pass than the rate allows, but for those that were 
 """
 
 import time
+from asyncio import Lock
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import limits
@@ -37,18 +38,27 @@ AWAY_S: Final = 5.0
 
 @dataclass(slots=True)
 class _Taken:
-    """What a process has of a rate and has not used; `told` is what Redis said when it was taken."""
+    """What a process has of a rate and has not used; `told` is what Redis said when it was taken.
 
-    told: Allowance
-    left: int
-    until: float
+    `asking`: held by whoever takes more. Those that come meanwhile wait for it: each taking a part of its own would use up the
+    rate of a second in one moment in which Redis, or this process, is slow.
+    """
+
+    told: Allowance | None = None
+    left: int = 0
+    until: float = 0.0
+    asking: Lock = field(default_factory=Lock)
 
     def use(self) -> Allowance | None:
         """One of them; None where none is left, or their time is over."""
-        if not self.left or time.monotonic() >= self.until:
+        if self.told is None or not self.left or time.monotonic() >= self.until:
             return None
         self.left -= 1
         return replace(self.told, remaining=self.told.remaining + self.left)
+
+    def keep(self, told: Allowance, left: int, for_s: float) -> None:
+        """What was taken just now."""
+        self.told, self.left, self.until = told, left, time.monotonic() + for_s
 
 
 class RateLimiter:
@@ -70,12 +80,23 @@ class RateLimiter:
 
     async def hit(self, who: str, kind: str) -> Allowance:
         """Count one request of this kind."""
-        taken = self._taken.get((who, kind))
-        if taken is not None and (found := taken.use()) is not None:
+        taken = self._of(who, kind)
+        if (found := taken.use()) is not None:
             return found
+        async with taken.asking:
+            return taken.use() or await self._asked(taken, who, kind)
+
+    def _of(self, who: str, kind: str) -> _Taken:
+        taken = self._taken.setdefault((who, kind), _Taken())
+        self._taken.move_to_end((who, kind))
+        if len(self._taken) > MOST_TAKEN:
+            self._taken.popitem(last=False)
+        return taken
+
+    async def _asked(self, taken: _Taken, who: str, kind: str) -> Allowance:
         if time.monotonic() >= self._away_until:
             try:
-                found = await self._take(who, kind)
+                found = await self._take(taken, who, kind)
             except (StorageError, OSError, TimeoutError) as error:
                 self._away_until = time.monotonic() + AWAY_S
                 self._meter.gauge("tickwire_rate_limits_shared_up", 0)
@@ -91,18 +112,14 @@ class RateLimiter:
         """Close every connection."""
         await self._pool.disconnect()
 
-    async def _take(self, who: str, kind: str) -> Allowance:
+    async def _take(self, taken: _Taken, who: str, kind: str) -> Allowance:
         """A part of the rate, of which one is used at once; one alone where there is no more."""
         rate = self._rates[kind]
         many = max(1, rate.amount // TAKEN)
         found = await self._counted(self._shared, who, kind, many)
         if many == 1 or not found.allowed:
-            self._taken.pop((who, kind), None)
             return found if many == 1 else await self._counted(self._shared, who, kind)
-        self._taken[who, kind] = _Taken(found, many - 1, time.monotonic() + USED_WITHIN * rate.get_expiry())
-        self._taken.move_to_end((who, kind))
-        if len(self._taken) > MOST_TAKEN:
-            self._taken.popitem(last=False)
+        taken.keep(found, many - 1, USED_WITHIN * rate.get_expiry())
         return replace(found, remaining=found.remaining + many - 1)
 
     async def _counted(self, limiter: MovingWindowRateLimiter, who: str, kind: str, many: int = 1) -> Allowance:

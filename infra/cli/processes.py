@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infra.access.secret_values import secrets_of
-from infra.allocator import give_back
+from infra.allocator import give_back, tidy
 from infra.instance import attached
 from infra.logs import configure_logging
 from infra.settings import Settings
@@ -21,6 +21,7 @@ NO_MODEL_YET: Final = "none-yet"
 def ready(settings: Settings) -> Settings:
     """Logging and memory set up, and the addresses of what runs here filled in."""
     give_back()
+    tidy()
     configure_logging(settings.logging.level, json=settings.logging.json_lines, secrets=secrets_of(settings))
     return attached(settings)
 

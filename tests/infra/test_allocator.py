@@ -42,3 +42,35 @@ def test_a_backlog_leaves_nothing_behind_where_it_would_have() -> None:
     assert (most > 140, as_much > 140) == (True, True)
     assert left < 20
     assert stayed > 100
+
+
+CRUMBS = """
+import time
+from pathlib import Path
+
+from infra.allocator import give_back, tidy
+
+def resident():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmRSS")) >> 10
+
+give_back()
+before = resident()
+crumbs = [bytes(4_000) for _ in range(30_000)]
+kept = crumbs[::50]
+most = resident()
+crumbs.clear()
+left = resident()
+tidy(every_s=0.05)
+until = time.monotonic() + 20
+while resident() - before > 30 and time.monotonic() < until:
+    time.sleep(0.05)
+print(most - before, left - before, resident() - before)
+"""
+
+
+def test_what_lies_free_between_blocks_in_use_is_given_back_in_time() -> None:
+    done = subprocess.run([sys.executable, "-c", CRUMBS], capture_output=True, text=True, timeout=60, check=True)
+    most, left, at_last = map(int, done.stdout.split())
+    assert most > 100
+    assert left > 60  # or there is nothing to show
+    assert at_last < 30

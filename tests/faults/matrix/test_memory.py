@@ -1,6 +1,8 @@
 """Rows 30 and 31 of the fault matrix: a burst, and a sink that is slow or dead. The source pauses, memory stays flat under a cap,
 the lag is seen and drains, and the history is exact."""
 
+import time
+
 import pytest
 
 from schemas.events import Trade
@@ -11,6 +13,8 @@ from tests.services.processes import until
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(200)]
 SYMBOLS = 8
+SLOW = 200_000
+"""Events that a slow sink is given: more than rows can be on their way to it (`streams.blocks.MOST_ROWS`, four times)."""
 CAP_MIB = 250
 """What a backlog may cost above an idle process: 2 partitions of librdkafka's 32 MiB, polls, blocks and their rows, twice."""
 
@@ -31,6 +35,13 @@ def lag(stage: Stage) -> int:
     return 0 if status is None else sum(status.lag.values())
 
 
+def stands(stage: Stage, beyond: int) -> bool:
+    """More than so many records wait, and two seconds later as many: nothing is read any more."""
+    seen = lag(stage)
+    time.sleep(2)
+    return beyond < seen == lag(stage)
+
+
 def capped(mib: int) -> list[str]:
     """A command that may map so much memory and no more."""
     return ["prlimit", f"--as={mib * MIB}"]
@@ -46,7 +57,7 @@ def idle_mib(shared: Stage) -> int:
 
 
 def test_under_a_cap_a_slow_sink_holds_back_the_source_and_a_large_backlog_drains(shared: Stage, idle_mib: int) -> None:
-    events = burst(60_000, first=2_000)
+    events = burst(SLOW, first=2_000)
     with shared.scores(capped(idle_mib + CAP_MIB), FP="sink.before_insert:sleep=0.5") as scoring:
         rss = scoring.rss()
         shared.write(events)
@@ -71,8 +82,8 @@ def test_under_a_cap_a_dead_sink_stops_the_source_and_memory_stays_flat_while_th
         shared.exact()
         shared.services.clickhouse.set(Fault.refuse())
         at, idle = shared.ends(), scoring.rss()
-        shared.write(burst(150_000, first=62_000))
-        until("lag", lambda: lag(shared) > 100_000, within_s=40)
+        shared.write(burst(150_000, first=2_000 + SLOW))
+        until("a source that stands still", lambda: stands(shared, 10_000), within_s=40)
         rss = scoring.rss()
         stays("flat memory", lambda: scoring.alive() and scoring.rss() < rss + 40 * MIB, 5)
         assert scoring.rss() < idle + CAP_MIB * MIB

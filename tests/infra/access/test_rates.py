@@ -90,31 +90,46 @@ def test_never_more_than_the_rate_in_any_window() -> None:
     asyncio.run(asked())
 
 
-def test_of_a_high_rate_a_process_takes_a_part_at_a_time_and_together_they_have_no_more(
-    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What each question to Redis asked for."""
     monkeypatch.setattr(module, "ANSWER_S", 10.0)
     monkeypatch.setattr(module, "CONNECT_S", 10.0)
-    trips = 0
+    costs: list[int] = []
     counted = RateLimiter._counted
 
-    async def counting(self: RateLimiter, *arguments: Any) -> Any:
-        nonlocal trips
-        trips += 1
-        return await counted(self, *arguments)
+    async def counting(self: RateLimiter, limiter: Any, who: str, kind: str, many: int = 1) -> Any:
+        costs.append(many)
+        return await counted(self, limiter, who, kind, many)
 
     monkeypatch.setattr(RateLimiter, "_counted", counting)
+    return costs
 
+
+def test_of_a_high_rate_a_process_takes_a_part_at_a_time_and_together_they_have_no_more(
+    valkey: Valkey, trips: list[int]
+) -> None:
     async def asked() -> None:
         pair = [RateLimiter(Rates(read="1000/hour"), valkey.url, Telemetry()) for _ in range(2)]
         answers = [await pair[number % 2].hit("key high", "read") for number in range(1_010)]
         assert [answer.allowed for answer in answers] == [True] * 1_000 + [False] * 10
-        assert trips == 1_000 // 20 + 10 * 2
+        assert trips == [20] * 50 + [20, 1] * 10
         assert answers[0].remaining == 999
         assert answers[1].remaining == 979  # 20 are the other one's
         assert answers[-1].remaining == 0
         for limiter in pair:
             await limiter.close()
+
+    asyncio.run(asked())
+
+
+def test_requests_that_come_at_once_share_what_one_of_them_takes(valkey: Valkey, trips: list[int]) -> None:
+    async def asked() -> None:
+        limiter = RateLimiter(Rates(read="1000/hour"), valkey.url, Telemetry())
+        answers = await asyncio.gather(*(limiter.hit("key together", "read") for _ in range(60)))
+        assert all(answer.allowed for answer in answers)
+        assert trips == [20] * 3
+        await limiter.close()
 
     asyncio.run(asked())
 
