@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from infra.failpoints import hit
+from infra.together import Together
 from schemas.errors import DatabaseUnavailable, SchemaError, StoreUnavailable
 from schemas.rows import Latest
 
@@ -84,6 +85,7 @@ class LatestStore:
         )
         self._waiting: Any = None
         """The client of the event loop, once somebody asks there."""
+        self._together = Together(self._payloads)
         self._write_newer = self._client.register_script(WRITE_NEWER)
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Latest)
@@ -119,14 +121,22 @@ class LatestStore:
 
     async def fetch(self, symbol: str) -> Latest | None:
         """The same as `read`, for an event loop: without a thread, for which it would have to wait twice."""
+        return self._decoded(symbol, await self._together.find(symbol))
+
+    async def _payloads(self, symbols: Sequence[str]) -> Sequence[bytes | None]:
         if self._waiting is None:
             self._waiting = asynchronous.Redis.from_url(self._url, **self._patience, retry=AsyncRetry(NoBackoff(), 1))
         with self._wrapped():
-            payload = await self._waiting.hget(self._prefix + symbol, "payload")
-        return self._decoded(symbol, payload)
+            if len(symbols) == 1:
+                return [await self._waiting.hget(self._prefix + symbols[0], "payload")]
+            asked = self._waiting.pipeline(transaction=False)
+            for symbol in symbols:
+                asked.hget(self._prefix + symbol, "payload")
+            return list(await asked.execute())
 
     async def aclose(self) -> None:
         """Close the connections of the event loop; they cannot be used from another one."""
+        self._together = Together(self._payloads)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             await waiting.aclose()

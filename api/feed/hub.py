@@ -10,7 +10,7 @@ import msgspec
 
 from api.feed.channels import CHANNELS, EVERY_SYMBOL, TEST_SYMBOL, Channel
 from api.feed.client import Client
-from api.feed.inbox import Inbox, Topical
+from api.feed.inbox import Inbox, Item, Topical
 from api.feed.limits import FeedLimits
 from api.feed.messages import SERVICE_RESTART, Goodbye
 from api.feed.stream import Held, Stream
@@ -19,7 +19,10 @@ from api.feed.views import view_of
 from api.ports import Meter
 
 DRAIN: Final = 256
-"""Messages fanned out before the writers have their turn."""
+"""Messages fanned out before the writers, and requests, have their turn."""
+DRAIN_S: Final = 0.002
+"""Seconds after which they have it anyway: a request needs several turns, and many come late where each is long."""
+PIECE: Final = 32
 RECONNECT_AFTER_MS: Final = 1_000
 GOODBYE_S: Final = 2.0
 _CHECK: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -234,10 +237,22 @@ class FeedHub:
         return ""
 
     def _drain(self) -> None:
-        since = self._inbox.since
-        taken = self._inbox.take(DRAIN)
+        since, now = self._inbox.since, asyncio.get_running_loop().time
         passed: Counter[str] = Counter()
         left_out: Counter[tuple[str, str]] = Counter()
+        until = now() + DRAIN_S
+        try:
+            for _ in range(DRAIN // PIECE):
+                taken = self._inbox.take(PIECE)
+                self._fan_out(taken, passed, left_out)
+                if len(taken) < PIECE or now() > until:
+                    break
+        finally:
+            self._inbox.rest()
+        if passed:
+            self._measure(passed, left_out, since)
+
+    def _fan_out(self, taken: Sequence[Item], passed: Counter[str], left_out: Counter[tuple[str, str]]) -> None:
         for item in taken:
             if not isinstance(item, Topical):
                 item()
@@ -246,8 +261,6 @@ class FeedHub:
             why = "refused" if item.symbol == TEST_SYMBOL else self.deliver(item)
             if why:
                 left_out[item.channel, why] += 1
-        if passed:
-            self._measure(passed, left_out, since)
 
     def _measure(self, passed: Mapping[str, int], left_out: Mapping[tuple[str, str], int], since: float) -> None:
         self.messages += sum(passed.values())

@@ -67,15 +67,19 @@ class Inbox:
                 self._wake(self._loop)
 
     def take(self, at_most: int) -> list[Item]:
-        """The oldest messages. On the loop; calls `drain` again soon where more wait."""
+        """The oldest messages. On the loop, any number of times in one call of `drain`; then comes `rest`."""
         with self._changed:
             taken = [self._messages.popleft() for _ in range(min(at_most, len(self._messages)))]
+            self._changed.notify_all()
+        return taken
+
+    def rest(self) -> None:
+        """Nothing more is taken in this call of `drain`: it is called again soon where more waits."""
+        with self._changed:
             if self._messages and self._loop is not None:
                 self._loop.call_soon(self._drain)
             else:
                 self._awake = False
-            self._changed.notify_all()
-        return taken
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         self._awake = True

@@ -1,8 +1,6 @@
 """Every listing of the history by REST: pages, files, filters, and what is refused."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,20 +10,8 @@ from api.listings import BY_NAME, LISTINGS, Listing
 from api.media import FILES
 from api.times import to_rfc3339
 from tests.api.fakes import NOW_NS, World
-from tests.api.whole import whole
 
 ALL = pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.name)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return whole(tmp_path)
-
-
-@pytest.fixture
-def client(world: World) -> Iterator[TestClient]:
-    with TestClient(world.app(), raise_server_exceptions=False) as made:
-        yield made
 
 
 def path_of(listing: Listing, symbol: str = "SIMA") -> str:
@@ -100,8 +86,8 @@ def test_a_cursor_of_another_listing_is_refused(client: TestClient, listing: Lis
     assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "query.cursor")
 
 
-def test_outcomes_of_one_horizon(client: TestClient, world: World) -> None:
-    rows = [row for row in world.history.kept if getattr(row, "of", "") == "outcomes"]
+def test_outcomes_of_one_horizon(client: TestClient, everything: World) -> None:
+    rows = [row for row in everything.history.kept if getattr(row, "of", "") == "outcomes"]
     for number, row in enumerate(rows):
         row.horizon_ns = (10_000_000_000, 500_000_000)[number % 2]
     found = client.get("/v1/outcomes/SIMA?horizon=0.5").json()["data"]
@@ -128,7 +114,7 @@ def test_a_media_type_that_there_is_not_is_refused_with_those_there_are(client: 
     assert "text/csv" in answer.json()["detail"]
 
 
-def test_an_answer_that_has_not_changed_is_not_given_again(client: TestClient, world: World) -> None:
+def test_an_answer_that_has_not_changed_is_not_given_again(client: TestClient, everything: World) -> None:
     first = client.get("/v1/trades/SIMA")
     etag = first.headers["etag"]
     assert first.headers["cache-control"] == "private, no-cache"
@@ -137,7 +123,9 @@ def test_an_answer_that_has_not_changed_is_not_given_again(client: TestClient, w
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
         assert "content-type" not in again.headers
         assert again.headers["x-request-id"]
-    world.history.kept.pop(next(n for n, row in enumerate(world.history.kept) if getattr(row, "of", "") == "trades"))
+    everything.history.kept.pop(
+        next(n for n, row in enumerate(everything.history.kept) if getattr(row, "of", "") == "trades")
+    )
     changed = client.get("/v1/trades/SIMA", headers={"if-none-match": etag})
     assert (changed.status_code, changed.headers["etag"] != etag) == (200, True)
     assert client.get("/v1/trades/SIMA", headers={"if-none-match": '"other"'}).status_code == 200

@@ -1,8 +1,6 @@
 """Models by REST: what there is, scores on demand, changes, and requests that come twice."""
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,20 +8,9 @@ from fastapi.testclient import TestClient
 
 from tests.api.fakes import World, latest
 from tests.api.predictors import expected
-from tests.api.whole import ModelList, whole
+from tests.api.whole import ModelList
 
 CHANGE = {"action": "promote", "model": "other-1", "why": "better"}
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return whole(tmp_path)
-
-
-@pytest.fixture
-def client(world: World) -> Iterator[TestClient]:
-    with TestClient(world.app(), raise_server_exceptions=False) as made:
-        yield made
 
 
 def predicted(client: TestClient, **body: Any) -> Any:
@@ -57,17 +44,17 @@ def test_rows_of_ones_own_are_scored_by_name_whatever_their_order(client: TestCl
     assert predicted(client, rows=[{}], model="formula", version="0a1b")["data"][0]["p_up"] == 0.25
 
 
-def test_without_a_model_that_scores_the_only_one_is_meant(client: TestClient, world: World) -> None:
-    world.more["models"].id = ""
+def test_without_a_model_that_scores_the_only_one_is_meant(client: TestClient, everything: World) -> None:
+    everything.more["models"].id = ""
     assert predicted(client, rows=[{}])["model"] == "formula-2c3d"
-    world.more["predictor"].broken = True
+    everything.more["predictor"].broken = True
     status, kind, detail = refused(client, rows=[{}])
     assert (status, kind) == (422, "invalid-request")
     assert "expected one of broken, formula" in detail
 
 
-def test_what_cannot_be_scored_is_refused_with_what_was_expected(client: TestClient, world: World) -> None:
-    world.latest.rows.append(latest("OLD", features={"a": 1.0}))
+def test_what_cannot_be_scored_is_refused_with_what_was_expected(client: TestClient, everything: World) -> None:
+    everything.latest.rows.append(latest("OLD", features={"a": 1.0}))
     assert refused(client)[1:] == ("invalid-request", "body: expected either `symbols` or `rows`, and at least one")
     assert refused(client, symbols=["SIMA"], rows=[{}])[0] == 422
     assert refused(client, rows=[{"aa": 1.0}])[2] == "body.rows[0]: formula-2c3d has no feature aa; did you mean a?"
@@ -78,8 +65,10 @@ def test_what_cannot_be_scored_is_refused_with_what_was_expected(client: TestCli
     assert refused(client, rows=[{"a": "1"}])[:2] == (422, "invalid-request")
 
 
-def test_a_model_that_must_not_be_used_is_a_503_that_keeps_its_path_to_itself(client: TestClient, world: World) -> None:
-    world.more["predictor"].broken = True
+def test_a_model_that_must_not_be_used_is_a_503_that_keeps_its_path_to_itself(
+    client: TestClient, everything: World
+) -> None:
+    everything.more["predictor"].broken = True
     status, kind, detail = refused(client, rows=[{}], model="broken")
     assert (status, kind) == (503, "model-unusable")
     assert "secret" not in detail
@@ -93,10 +82,10 @@ def test_models_changes_and_the_scoreboard_are_told(client: TestClient) -> None:
     assert client.get("/v1/models/scoreboard?by=moon").status_code == 422
 
 
-def test_a_change_is_said_in_the_callers_name_and_a_refusal_is_told(client: TestClient, world: World) -> None:
+def test_a_change_is_said_in_the_callers_name_and_a_refusal_is_told(client: TestClient, everything: World) -> None:
     answer = client.post("/v1/models/changes", json=CHANGE)
     assert answer.json() == {"action": "promote", "model": "other-1", "fence": {"0": 7}, "everywhere": True}
-    (asked,) = world.more["models"].asked
+    (asked,) = everything.more["models"].asked
     assert (asked.action, asked.why, asked.by) == ("promote", "better", "address testclient")
     assert refused(client, "/v1/models/changes", action="promote", model="formula-2c3d")[:2] == (409, "model-refused")
     unknown = refused(client, "/v1/models/changes", action="promote", model="unknown")
@@ -109,21 +98,23 @@ def once(client: TestClient, key: str, body: Any = CHANGE) -> Any:
     return client.post("/v1/models/changes", json=body, headers={"idempotency-key": key})
 
 
-def test_a_request_that_comes_again_is_carried_out_once_and_answered_alike(client: TestClient, world: World) -> None:
+def test_a_request_that_comes_again_is_carried_out_once_and_answered_alike(
+    client: TestClient, everything: World
+) -> None:
     first, second = once(client, "k-1"), once(client, "k-1")
-    assert len(world.more["models"].asked) == 1
+    assert len(everything.more["models"].asked) == 1
     assert (second.status_code, second.content) == (first.status_code, first.content)
     assert (first.headers.get("idempotency-replayed"), second.headers["idempotency-replayed"]) == (None, "true")
     once(client, "k-2")
     client.post("/v1/models/changes", json=CHANGE)
-    assert len(world.more["models"].asked) == 3
+    assert len(everything.more["models"].asked) == 3
 
 
-def test_a_key_that_comes_with_another_body_is_refused(client: TestClient, world: World) -> None:
+def test_a_key_that_comes_with_another_body_is_refused(client: TestClient, everything: World) -> None:
     once(client, "k-1")
     answer = once(client, "k-1", CHANGE | {"why": "worse"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/key-reused")
-    assert len(world.more["models"].asked) == 1
+    assert len(everything.more["models"].asked) == 1
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "é".encode()])
@@ -132,16 +123,16 @@ def test_what_is_no_key_is_refused(client: TestClient, key: Any) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "header.idempotency-key")
 
 
-def test_an_error_is_not_kept_so_that_the_request_may_be_repeated(client: TestClient, world: World) -> None:
+def test_an_error_is_not_kept_so_that_the_request_may_be_repeated(client: TestClient, everything: World) -> None:
     refusing = CHANGE | {"model": "formula-2c3d"}
     assert [once(client, "k-1", refusing).status_code for _ in range(2)] == [409, 409]
-    assert len(world.more["models"].asked) == 2
-    assert world.more["once"].kept == {}
+    assert len(everything.more["models"].asked) == 2
+    assert everything.more["once"].kept == {}
 
 
-def test_the_same_request_while_the_first_one_runs_is_told_to_wait(client: TestClient, world: World) -> None:
+def test_the_same_request_while_the_first_one_runs_is_told_to_wait(client: TestClient, everything: World) -> None:
     gate, inside = threading.Event(), threading.Event()
-    desk: ModelList = world.more["models"]
+    desk: ModelList = everything.more["models"]
     change = desk.change
 
     def slowly(asked: Any) -> Any:

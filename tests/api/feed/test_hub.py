@@ -127,10 +127,29 @@ def test_one_wake_up_serves_a_whole_batch() -> None:
             inbox.put([("bars", "A", b"1")])
         assert loop.calls == 1
         inbox.take(1_000)
+        inbox.rest()
         inbox.put([("bars", "A", b"1")])
         assert loop.calls == 2
     finally:
         loop.close()
+
+
+def test_a_fan_out_that_takes_long_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.feed.hub.DRAIN_S", -1.0)
+
+    async def run() -> None:
+        hub = hub_of()
+        running = asyncio.create_task(hub.run())
+        publishing = asyncio.create_task(asyncio.to_thread(hub.publish_many, [("bars", "A", b"1")] * 100))
+        seen = set()
+        while hub.messages < 100:
+            seen.add(hub.messages)
+            await asyncio.sleep(0)
+        assert {32, 64, 96} <= seen
+        await publishing
+        running.cancel()
+
+    asyncio.run(run())
 
 
 def test_a_heartbeat_stays_small_and_names_every_symbol_in_turn() -> None:
