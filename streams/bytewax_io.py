@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from time import perf_counter, thread_time
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -18,7 +18,10 @@ from streams.ports import Clock, Log, MessageWriter, Meter, PartitionReader
 MOST_POLLED = 4096
 FEW = 512
 GATHER_S = 0.004
-"""After a poll of few records: a stretch costs about a millisecond whatever its length, and four partitions share a core."""
+"""At least, after a poll of few records: a stretch costs about a millisecond whatever its length."""
+IDLE_SHARE = 2.0
+"""And this many times what the worker has used of its core since the partition's poll before: few records take a third of it."""
+MOST_GATHERED_S = 0.04
 STAGE = "tickwire_score_stage_seconds"
 
 
@@ -32,11 +35,13 @@ class _Reading(StatefulSourcePartition[tuple[str, Poll], int]):
         self._name, self._reader, self._next = part_name(partition), reader, reader.next_offset
         self._source, self._meter = source, meter
         self._few = False
+        self._used, self._took = thread_time(), 0.0
 
     def next_batch(self) -> list[tuple[str, Poll]]:
         if self._source.stop():
             raise AbortExecution
-        began = perf_counter()
+        began, used = perf_counter(), thread_time()
+        self._took, self._used = used - self._used, used
         poll = self._reader.poll(MOST_POLLED)
         self._few = poll is None or len(poll.values) < FEW
         if poll is None:
@@ -51,7 +56,8 @@ class _Reading(StatefulSourcePartition[tuple[str, Poll], int]):
     def next_awake(self) -> datetime | None:
         if not self._few:
             return None
-        return datetime.fromtimestamp(self._source.clock.now_ns() / 1e9, UTC) + timedelta(seconds=GATHER_S)
+        gathered_s = min(max(GATHER_S, IDLE_SHARE * self._took), MOST_GATHERED_S)
+        return datetime.fromtimestamp(self._source.clock.now_ns() / 1e9, UTC) + timedelta(seconds=gathered_s)
 
     def snapshot(self) -> int:
         return self._next
