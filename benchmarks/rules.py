@@ -47,7 +47,7 @@ def market(events: int, seed: int = 7) -> list[Event]:
     for n, (now, s, p) in enumerate(zip(at.tolist(), symbol.tolist(), price.tolist(), strict=True)):
         same = {"symbol": f"S{s}", "venue": "V", "seq": n, "ts_event": now, "ts_ingest": now}
         if quoted[n]:
-            out.append(Quote(**same, bid=p - 0.01, bid_size=100, ask=p + 0.01, ask_size=200))
+            out.append(Quote(**same, bid=round(p - 0.01, 2), bid_size=100, ask=round(p + 0.01, 2), ask_size=200))
         else:
             out.append(Trade(**same, price=p, size=50))
     return out

@@ -8,6 +8,8 @@ from infra.embedded.instance import read_run_state
 from infra.settings import Settings
 from schemas.errors import SettingsError
 
+NICE: Final[Mapping[str, int]] = {"api": -10, "watch-drift": 10}
+"""By program, where many want a core: somebody waits for what the API says, nobody for the drift watch and its training."""
 EMBEDDED_RETENTION: Final = timedelta(hours=2)
 
 

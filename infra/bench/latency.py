@@ -23,7 +23,7 @@ from infra.bench.machine import cpu_seconds
 from infra.bench.workbench import Market, Workbench, in_child, train_model, workbench, write_log
 from infra.embedded.ports import free_port
 from infra.embedded.service import Process, Service
-from infra.instance import environment
+from infra.instance import NICE, environment
 from infra.settings import Settings
 from schemas.errors import BackendError
 
@@ -97,7 +97,8 @@ def _with_api(bench: Workbench) -> Settings:
 
 def _program(settings: Settings, name: str, *arguments: str, ready: Callable[[], bool] = lambda: True) -> Service:
     command = [sys.executable, "-m", "infra.cli", name, *arguments]
-    return Service(name=name, command=command, ready=ready, env={**os.environ, **environment(settings)})
+    env = {**os.environ, **environment(settings)}
+    return Service(name=name, command=command, ready=ready, env=env, nice=NICE.get(name, 0))
 
 
 def _is_ok(url: str) -> bool:

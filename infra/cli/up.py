@@ -20,7 +20,7 @@ from infra.embedded.ports import free_port
 from infra.embedded.service import Service
 from infra.embedded.services import ALL, CLICKHOUSE, KAFKA, REDIS, Embedded, WantedPorts, start_embedded
 from infra.embedded.supervisor import Supervisor
-from infra.instance import EMBEDDED_RETENTION, at, environment
+from infra.instance import EMBEDDED_RETENTION, NICE, at, environment
 from infra.settings import Settings
 from schemas.errors import BackendError, ModelError, SettingsError, TrainingError
 
@@ -198,6 +198,7 @@ class _Start:
             command=[sys.executable, "-m", "infra.cli", name, *arguments],
             ready=ready or (lambda: True),
             env={**os.environ, **environment(self.settings)},
+            nice=NICE.get(name, 0),
         )
 
     def _answers(self, path: str) -> Callable[[], bool]:

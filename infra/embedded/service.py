@@ -33,6 +33,8 @@ class Service:
     `mended`: asked once after it died and is ready again, before anybody reaches it; whether its clients must start anew.
     Until then the service named `door` is kept down, and those in `leaning` are started anew where `mended` says so.
     `stopped`: called when it has ended by itself after SIGTERM, with all that was started after it ended before.
+
+    `nice`: below 0 it goes before others where many want a core and we may say so (root may), above 0 behind them.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Service:
     stopped: Callable[[], None] | None = None
     door: str = ""
     leaning: Sequence[str] = ()
+    nice: int = 0
 
 
 class Process:
@@ -60,9 +63,10 @@ class Process:
         self.service = service
         self.log = log
         _rotate(log)
+        rank = [f"--nice={service.nice}"] if service.nice else []
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(WRAPPER), str(os.getpid()), *service.command],
+                [sys.executable, "-I", "-S", str(WRAPPER), str(os.getpid()), *rank, *service.command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

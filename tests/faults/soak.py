@@ -106,7 +106,7 @@ def _log(services: str) -> Iterator[tuple[dict[str, str], dict[str, int]]]:
     if services == "embedded":
         yield {}, {}
         return
-    with kafka_cluster(brokers=1, settings=SEGMENTS) as cluster:
+    with kafka_cluster(brokers=1, settings=SEGMENTS, long=True) as cluster:
         settings = {
             "TICKWIRE_KAFKA__BOOTSTRAP": cluster.bootstrap,
             "TICKWIRE_KAFKA__PARTITIONS": str(PARTITIONS),

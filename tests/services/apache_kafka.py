@@ -26,9 +26,11 @@ POM: Final = Path(__file__).with_name("pom.xml")
 CACHE: Final = Path(__file__).parents[2] / ".cache"
 CLUSTER_ID: Final = "tickwire-tests-------w"  # 16 bytes in base64, as Kafka wants it
 JVM: Final = (
-    "-Xms64m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
+    "-Xms64m", "-XX:+UseSerialGC", "-Djava.awt.headless=true",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 )  # fmt: skip
+QUICK: Final = ("-XX:TieredStopAtLevel=1",)
+"""Ready sooner, and dearer for ever."""
 START_WITHIN_S: Final = 60.0
 
 
@@ -67,11 +69,12 @@ def kafka_cluster(
     heap_mb: int = 512,
     protocol: str = "PLAINTEXT",
     client: Mapping[str, str] | None = None,
+    long: bool = False,
 ) -> Iterator[ApacheKafka]:
     """Format, start and await a cluster of so many brokers, and take it away again, also where we are killed.
 
     `settings`: broker properties that override the fixture's. `heap_mb`: of each broker. `protocol`: that they speak, and
-    `client`: what a client has to say for it.
+    `client`: what a client has to say for it. `long`: it runs for so long that compiling it well pays.
     """
     _need("java", "openjdk-17-jre-headless")
     folder = Path(tempfile.mkdtemp(prefix="tickwire-kafka-"))
@@ -82,7 +85,7 @@ def kafka_cluster(
         for node in range(brokers):
             config = folder / f"{node}.properties"
             config.write_text(_properties(node, ports, folder / f"{node}", protocol, settings or {}))
-            command = [*_with_us(), *_java(heap_mb), "kafka.Kafka", str(config)]
+            command = [*_with_us(), *_java(heap_mb, quick=not long), "kafka.Kafka", str(config)]
             programs.append(Program(command, folder / f"{node}.log", env=_environment()))
         _format(folder, brokers)
         for program in programs:
@@ -119,8 +122,8 @@ def _with_us() -> list[str]:
     return [sys.executable, "-I", "-S", str(WRAPPER), str(os.getpid())]
 
 
-def _java(heap_mb: int = 512) -> list[str]:
-    return ["java", f"-Xmx{heap_mb}m", *JVM, "-cp", f"{jars()}{os.sep}*"]
+def _java(heap_mb: int = 512, *, quick: bool = True) -> list[str]:
+    return ["java", f"-Xmx{heap_mb}m", *(QUICK if quick else ()), *JVM, "-cp", f"{jars()}{os.sep}*"]
 
 
 def _environment() -> dict[str, str]:
