@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from infra.clickhouse import Database
+from infra.line_up import newest_line_up
 from infra.outcomes_log import newest_outcomes
 from infra.settings import Settings
 from processors.scores import NO_MODEL, ONLINE
@@ -17,14 +18,9 @@ class Live(Struct, frozen=True):
 
 def live_models(settings: Settings, database: Database, log_id: str) -> Live:
     """As of now. A change of the champion shows when the first prediction behind it has matured."""
-    change = database.rows(
-        f"SELECT champion, challengers FROM `{settings.clickhouse.database}`.model_changes "  # noqa: S608
-        "WHERE log_id = {log:String} ORDER BY ts_event DESC, src_offset DESC LIMIT 1",
-        {"log": log_id},
-    ).rows
-    champion, challengers = change[0] if change else (settings.fold.champion, "")
+    champion, challengers = newest_line_up(settings, database, log_id)
     newest = max(newest_outcomes(settings.kafka), key=lambda each: each.ts_event, default=None)
     if newest is None:
         return Live("")
     onnx = newest.onnx_id if newest.onnx_id != NO_MODEL else ""
-    return Live(ONLINE if champion == ONLINE else onnx, tuple(str(challengers).split()))
+    return Live(ONLINE if champion == ONLINE else onnx, tuple(challengers.split()))

@@ -13,6 +13,7 @@ from api.ports import Status
 from api.times import to_rfc3339
 from infra.clickhouse import Database
 from infra.clock import WallClock
+from infra.line_up import newest_line_up
 from infra.log_identity import current_log
 from infra.model_cache import Kept
 from infra.model_changes import checked, taken, write_change
@@ -81,21 +82,12 @@ class LiveModels:
         return told, next((why for _, why in found.values() if why), "")
 
     def _roles(self) -> Iterator[tuple[str, Sequence[str]]]:
-        champion = self._champion()
+        champion, _ = newest_line_up(self.settings, self.database, current_log(self.settings.kafka).log_id)
         for document in self.status.scores():
             for name, model in document.models.items():
                 if model and model != NO_MODEL:
                     role = "challenger" if name.startswith("challenger") else name
                     yield (ONLINE if name == ONLINE else model), ("champion", role) if role == champion else (role,)
-
-    def _champion(self) -> str:
-        """`online` or `onnx`, by the newest change on this log."""
-        rows = self.database.rows(
-            f"SELECT champion FROM `{self.settings.clickhouse.database}`.model_changes "  # noqa: S608
-            "WHERE log_id = {log:String} ORDER BY ts_event DESC, src_offset DESC LIMIT 1",
-            {"log": current_log(self.settings.kafka).log_id},
-        ).rows
-        return str(rows[0][0]) if rows else self.settings.fold.champion
 
 
 def _info(model_id: str, kept: Kept | None, roles: Sequence[str]) -> ModelInfo:
