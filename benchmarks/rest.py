@@ -50,6 +50,7 @@ class Connections:
     def __init__(self, port: int, key: str) -> None:
         self._port, self._key = port, key
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._waiting = 0
 
     async def open(self) -> None:
         """As many as requests may wait at a time."""
@@ -66,8 +67,13 @@ class Connections:
 
     async def ask(self, method: str, path: str, body: bytes) -> tuple[int, float]:
         """The status, once the last byte has come, and when the request left."""
+        if self._waiting >= CONNECTIONS:
+            raise RuntimeError(
+                f"more than {CONNECTIONS} requests wait for their answer: a request would leave late by our fault"
+            )
+        self._waiting += 1
+        left = time.perf_counter()  # a new connection is part of what the API makes a caller wait
         reader, writer = await self._taken()
-        left = time.perf_counter()
         writer.write(
             f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nAuthorization: Bearer {self._key}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -77,6 +83,7 @@ class Connections:
         length = next(int(line.split(":")[1]) for line in head.splitlines() if line.startswith("content-length:"))
         await reader.readexactly(length)
         self._free.append((reader, writer))
+        self._waiting -= 1
         return int(head.split()[1]), left
 
 

@@ -20,7 +20,7 @@ FEW = 512
 GATHER_S = 0.004
 """At least, after a poll of few records: a stretch costs about a millisecond whatever its length."""
 IDLE_SHARE = 2.0
-"""And this many times what the worker has used of its core since the partition's poll before: few records take a third of it."""
+"""And this many times what the worker has used of its core since the partition's poll before, but no more than this:"""
 MOST_GATHERED_S = 0.04
 STAGE = "tickwire_score_stage_seconds"
 

@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.embedded, pytest.mark.timeout(200)]
 SYMBOLS = 8
 SLOW = 200_000
 """Events that a slow sink is given: more than rows can be on their way to it (`streams.blocks.MOST_ROWS`, four times)."""
+DEAD = 250_000
+"""Events that a dead sink is given: of these more than 100,000 are not read."""
 CAP_MIB = 250
 """What a backlog may cost above an idle process: 2 partitions of librdkafka's 32 MiB, polls, blocks and their rows, twice."""
 
@@ -82,12 +84,12 @@ def test_under_a_cap_a_dead_sink_stops_the_source_and_memory_stays_flat_while_th
         shared.exact()
         shared.services.clickhouse.set(Fault.refuse())
         at, idle = shared.ends(), scoring.rss()
-        shared.write(burst(150_000, first=2_000 + SLOW))
-        until("a source that stands still", lambda: stands(shared, 10_000), within_s=40)
+        shared.write(burst(DEAD, first=2_000 + SLOW))
+        until("a source that stands still", lambda: stands(shared, 100_000), within_s=40)
         rss = scoring.rss()
         stays("flat memory", lambda: scoring.alive() and scoring.rss() < rss + 40 * MIB, 5)
         assert scoring.rss() < idle + CAP_MIB * MIB
-        assert sum(shared.ends().values()) - sum(at.values()) == 150_000
+        assert sum(shared.ends().values()) - sum(at.values()) == DEAD
         shared.services.heal()
         shared.exact(within_s=90)
         until("no lag", lambda: lag(shared) == 0, within_s=60)
