@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 GIB: Final = 1 << 30
 # max_thread_pool_free_size, old_parts_lifetime: threads that wait and parts that were merged away are held in memory; a minute
 # is long enough for what the kernel has not written yet
-# merge_max_…, max_compress_…, adaptive_write_buffer, max_read_buffer_size: buffers of merges and reads, of each of 45 columns; with
-# these and its allocator's advice the engine held 403 to 444 MiB at 5,000 events/s (minutes 9 to 19), before 436 to 478
+# merge_max_…, max_compress_…, adaptive_write_buffer, max_read_buffer_size: of merges and reads, one a column;
+# with these and its allocator's advice the engine held 403 to 444 MiB at 5,000 events/s (minutes 9 to 19), before 436 to 478
 # compile_…: the same few questions are asked of little data for ever; machine code made for each is only kept
 # merge_selector_base: most of an insert's cost is merging its part again and again; with 16 instead of 5 the engine merged
 # 0.9 rows for each of 45 columns inserted in blocks of 5,000 instead of 2.2, for 15 parts instead of 8
