@@ -199,7 +199,7 @@ class Feed:
     connects: int = 0
     """Connections that were made."""
     silences: int = 0
-    """Connections that were given up because nothing came."""
+    """Connections that were given up because nothing came, be it within `silence_s`, or an answer while they were made."""
     _socket: websockets.ClientConnection | None = None
     _closed: bool = False
     _tries: int = 0
@@ -238,6 +238,9 @@ class Feed:
                 self.url, additional_headers=dict(self.headers), compression=None, open_timeout=OPEN_S,
                 close_timeout=1, max_size=None, subprotocols=[websockets.Subprotocol(SUBPROTOCOL)],
             )  # fmt: skip
+        except TimeoutError:
+            self.silences += 1
+            raise
         except websockets.InvalidStatus as error:
             if error.response.status_code in REFUSED:
                 raise FeedError(f"{self.url}: the server refuses us: {error.response.body!r}") from error

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 import httpx2
 import msgspec
+import pytest
 
+import api.client
 from api.client import Feed, Heard, Message, Missed, Want
 from api.feed.hub import FeedHub
 from api.feed.inbox import Topical
@@ -177,6 +179,18 @@ def test_two_hundred_disconnects_leave_no_gap_undetected_and_no_value_wrong() ->
     assert feed.connects > 200
     assert judged.told < feed.connects  # most of what was missed came again
     assert judged.messages > 0.9 * len(backend.log.messages) - judged.told * 100
+
+
+def test_a_server_that_answers_no_handshake_is_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.client, "OPEN_S", 0.2)
+    with Backend() as backend:
+        backend.proxy.set(Fault.blackhole())
+        feed = Feed(f"ws://127.0.0.1:{backend.proxy.port}/v1/stream", [Want(CHANNELS)], first_wait_s=0.005)
+        with listening(feed, heard := list[Heard]()):
+            until(lambda: feed.silences > 1)
+            assert feed.connects == 0
+            backend.proxy.heal()
+            until(lambda: len(heard) > 0)
 
 
 def ends_are_here(log: SaidLog, heard: Sequence[Heard]) -> bool:
