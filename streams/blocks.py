@@ -21,6 +21,10 @@ from streams.rows import RowMaker
 
 STORE_EVERY_S: Final = 0.5
 """How long rows are gathered before they are stored: ClickHouse wants few large blocks."""
+FEW: Final = 256
+"""Rows of a table that are worth no insert of their own yet: it costs the server the same, and leaves it one more part to hold."""
+FEW_EVERY_S: Final = 2.0
+"""How long they are gathered at most; the end of an epoch is mostly sooner."""
 MOST_ROWS: Final = 32_768
 """Feature rows that are stored sooner; the fold waits while twice as many are pending."""
 AT_ONCE: Final = 2
@@ -38,6 +42,7 @@ class BlockBuffer:
         self._taken: dict[int, int] = {}
         self._sure: dict[int, int] = {}
         self._pending: dict[str, list[Block]] = {}
+        self._since: dict[str, float] = {}
         self._rows = 0
         self._storing = False
         self._hurry = False
@@ -74,6 +79,7 @@ class BlockBuffer:
             self._note(output)
             for table, block in made.items():
                 self._pending.setdefault(table, []).append(block)
+                self._since.setdefault(table, began)
             self._rows += _weight(made)
             if self._rows >= MOST_ROWS:
                 self._changed.notify_all()
@@ -111,8 +117,8 @@ class BlockBuffer:
         while self._failed is None and not self._closed:
             with self._changed:
                 self._changed.wait_for(lambda: self._hurry or self._closed or self._rows >= MOST_ROWS, STORE_EVERY_S)
-                pending, self._pending, self._rows = self._pending, {}, 0
-                taken = dict(self._taken)
+                pending = self._due()
+                taken = {} if self._pending else dict(self._taken)
                 self._storing = bool(pending)
                 self._changed.notify_all()
             try:
@@ -123,6 +129,19 @@ class BlockBuffer:
             with self._changed:
                 self._storing = False
                 self._changed.notify_all()
+
+    def _due(self) -> dict[str, list[Block]]:
+        """Take what is to be stored now: all of it, or all but the tables of which few rows have come."""
+        whole, late = self._hurry or self._rows >= MOST_ROWS, perf_counter() - FEW_EVERY_S
+        due = {
+            table: blocks
+            for table, blocks in self._pending.items()
+            if whole or self._since[table] <= late or sum(map(_length, blocks)) >= FEW
+        }
+        for table in due:
+            del self._pending[table], self._since[table]
+        self._rows = sum(_weight({table: block}) for table, blocks in self._pending.items() for block in blocks)
+        return due
 
     def _unstored(self, table: str, partition: int, block: Block) -> Block | None:
         offsets = np.asarray(block["src_offset"])
@@ -142,7 +161,7 @@ class BlockBuffer:
     def _write_table(self, table: str, blocks: list[Block]) -> None:
         for block in _by_day(joined(blocks)):
             self._store.insert(table, block, _token(self._maker.log_id, block))
-            self._meter.count("tickwire_clickhouse_rows_total", len(block["src_offset"]), table=table)
+            self._meter.count("tickwire_clickhouse_rows_total", _length(block), table=table)
 
 
 def _span(stretch: LogStretch) -> tuple[int, int]:
@@ -152,9 +171,13 @@ def _span(stretch: LogStretch) -> tuple[int, int]:
     return min(offsets), max(offsets)
 
 
+def _length(block: Block) -> int:
+    return len(block["src_offset"])
+
+
 def _weight(made: Mapping[str, Block]) -> int:
     """Rows that wait, as far as memory is concerned: those of the longest table, and a row for each KiB of a bad record."""
-    rows = max((len(block["src_offset"]) for block in made.values()), default=0)
+    rows = max(map(_length, made.values()), default=0)
     raw = made["dead_letters"]["raw"] if "dead_letters" in made else ()
     return rows + sum(map(len, raw)) // 1024
 

@@ -17,42 +17,43 @@ UNKNOWN: Final = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True)
-class Ring:
-    """Lines in the order in which they came, which is not quite the log's: what a stretch revises comes behind what it closes."""
+class Shelf:
+    """Lines in the order in which they came, which is not quite the log's: what a stretch revises comes behind what it closes.
+
+    They stay where they are in memory: what is forgotten makes room at the front, so that a full shelf touches no new page.
+    """
 
     lines: Lines
-    begin: int = 0
-    end: int = 0
+    count: int = 0
 
     @classmethod
-    def of(cls, dtype: np.dtype[Any]) -> "Ring":
+    def of(cls, dtype: np.dtype[Any]) -> "Shelf":
         """Empty."""
         return cls(np.empty(256, dtype))
 
     def __len__(self) -> int:
-        return self.end - self.begin
+        return self.count
 
     @property
     def kept(self) -> Lines:
         """All lines, as a view."""
-        return self.lines[self.begin : self.end]
+        return self.lines[: self.count]
 
     def room(self, n: int) -> Lines:
         """`n` new lines, to be filled in."""
-        if self.end + n > len(self.lines):
-            kept = self.kept
-            longer = np.empty(max(len(self.lines), 2 * (len(kept) + n)), self.lines.dtype)
-            longer[: len(kept)] = kept
-            self.lines, self.begin, self.end = longer, 0, len(kept)
-        self.end += n
-        return self.lines[self.end - n : self.end]
+        if self.count + n > len(self.lines):
+            longer = np.empty(2 * (self.count + n), self.lines.dtype)
+            longer[: self.count] = self.kept
+            self.lines = longer
+        self.count += n
+        return self.lines[self.count - n : self.count]
 
     def forget(self, below: int) -> Lines:
         """Drop the lines whose offset is lower; them."""
         old = self.kept["offset"] < below
         gone, left = self.kept[old], self.kept[~old]
-        self.begin = self.end - len(left)
-        self.lines[self.begin : self.end] = left
+        self.count = len(left)
+        self.lines[: self.count] = left
         return gone
 
 
@@ -65,9 +66,9 @@ class Recent:
 
     by: Integers
     floor: int
-    trades: Ring = field(default_factory=lambda: Ring.of(TRADES))
-    fixes: Ring = field(default_factory=lambda: Ring.of(FIXES))
-    issued: Ring = field(default_factory=lambda: Ring.of(ISSUED))
+    trades: Shelf = field(default_factory=lambda: Shelf.of(TRADES))
+    fixes: Shelf = field(default_factory=lambda: Shelf.of(FIXES))
+    issued: Shelf = field(default_factory=lambda: Shelf.of(ISSUED))
     clock: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """[symbols]: as it was when the symbol was first seen here; nothing before is stamped later, corrections apart."""
     gone: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))

@@ -136,7 +136,7 @@ BUILDS: Final[Mapping[str, Callable[[], None]]] = {
 def main() -> None:
     BUILDS[sys.argv[1]]()
     vars(streams.bytewax_io)["MOST_POLLED"] = int(os.environ.get(POLL, "50"))
-    vars(streams.blocks)["STORE_EVERY_S"] = STORE_EVERY_S
+    vars(streams.blocks).update(STORE_EVERY_S=STORE_EVERY_S, FEW=0)
     vars(infra.score)["SCORE_STATUS_KEY"] = SCORE_STATUS_KEY.replace("{group}", os.environ[GROUP])
     sys.argv[1:] = ["score", *(["--rebuild"] if REBUILD in os.environ else [])]
     tickwire()

@@ -1,6 +1,7 @@
 """Blocks on their way to ClickHouse: in an order that a high-water mark can tell of, and bounded while nobody takes them."""
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import streams.blocks
 from processors.batch import NS
 from processors.columns import LogStretch
 from processors.features import FEATURE_NAMES, FEATURES_ID
@@ -16,7 +18,7 @@ from schemas.errors import BackendError
 from schemas.events import Trade
 from schemas.rows import DeadLetter
 from schemas.tables import tables
-from streams.blocks import DAY_MS, MOST_ROWS, BlockBuffer, _by_day
+from streams.blocks import DAY_MS, FEW, MOST_ROWS, BlockBuffer, _by_day
 from streams.rows import RowMaker
 from tests.fakes import ConstantModel, CountingLearner, ListStore, NoMeter
 from tests.logs import START
@@ -99,6 +101,23 @@ def test_nothing_is_surely_stored_where_an_insert_failed() -> None:
     with pytest.raises(BackendError, match="the disk is gone"):
         buffer.flush()
     assert buffer.stored(0) == -1
+
+
+def test_few_rows_of_a_table_wait_for_more_and_nothing_is_sure_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams.blocks, "STORE_EVERY_S", 0.02)
+    store, log = ListStore(), Stretches()
+    buffer = BlockBuffer(store, maker(), TABLES, NoMeter())
+    buffer.open(0)
+    buffer.add(log.next(FEW))
+    until("the trades to be stored", lambda: ("trades", 0) in store.stored, within_s=60)
+    buffer.add(log.rejected(10))
+    time.sleep(0.2)
+    assert ("dead_letters", 0) not in store.stored
+    assert buffer.stored(0) == -1, "a dead letter is still on its way"
+    until("the dead letter to be stored", lambda: ("dead_letters", 0) in store.stored, within_s=60)
+    until("everything to be sure", lambda: buffer.stored(0) == FEW, within_s=60)
+    assert len(store.column("trades", "src_offset")) == FEW
+    buffer.close()
 
 
 @pytest.mark.parametrize("raw", [0, 60_000])
