@@ -22,7 +22,7 @@ from streams.rows import RowMaker
 STORE_EVERY_S: Final = 0.5
 """How long rows are gathered before they are stored: ClickHouse wants few large blocks."""
 FEW: Final = 256
-"""Rows of a table that are worth no insert of their own yet: it costs the server the same, and leaves it one more part to hold."""
+"""Rows of a table that are worth no insert yet: it costs the server as much as one of many, and is one more part to hold."""
 FEW_EVERY_S: Final = 2.0
 """How long they are gathered at most; the end of an epoch is mostly sooner."""
 MOST_ROWS: Final = 32_768
