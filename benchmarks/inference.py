@@ -41,7 +41,7 @@ from api.app import create_app
 from api.feed.hub import FeedHub
 from api.ports import Ports
 from api.server import listen, serve
-from infra.on_demand import OnDemandModels
+from infra.models.on_demand import OnDemandModels
 from infra.telemetry import Telemetry
 from tests.api.access.keys import EVERYBODY
 from tests.api.fakes import HistoryList, LatestList, StatusList

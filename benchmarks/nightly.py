@@ -29,8 +29,8 @@ from infra.embedded.supervisor import Supervisor
 from infra.instance import at
 from infra.kafka import create_topics
 from infra.log_identity import all_logs, spans
-from infra.nightly import Request, nightly
-from infra.nightly_reading import polls_of
+from infra.nightly.reading import polls_of
+from infra.nightly.run import Request, nightly
 from infra.settings import Fold, Kafka, Settings
 from processors.columns import LogStretch
 from processors.shard import Shard, ShardOutput

@@ -24,11 +24,11 @@ from infra.feed_source import FeedSource, replay_source, sources
 from infra.history import ClickHouseHistory
 from infra.hooks.desk import Desk
 from infra.log_identity import current_log
-from infra.model_desk import LiveModels
-from infra.on_demand import OnDemandModels
+from infra.models.desk import LiveModels
+from infra.models.on_demand import OnDemandModels
 from infra.once import RedisOnce
 from infra.redis import PREFIX, LatestStore
-from infra.replay_names import database_of, key_prefix, topic_of
+from infra.replay.names import database_of, key_prefix, topic_of
 from infra.settings import Settings
 from infra.sql.access import sql_access
 from infra.status import RedisStatus

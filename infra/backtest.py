@@ -11,9 +11,9 @@ from infra.archive import refuse_gaps
 from infra.clickhouse import Database, connect
 from infra.composition import ShardMaker, rules, sessions
 from infra.log_identity import current_log, spans
-from infra.model_shelf import model_of
-from infra.nightly_fold import MatrixShards
-from infra.nightly_reading import archive_of, polls_of
+from infra.models.shelf import model_of
+from infra.nightly.fold import MatrixShards
+from infra.nightly.reading import archive_of, polls_of
 from infra.rule_changes import vocabulary
 from infra.served import ClickHouseServed
 from infra.settings import Settings

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.nightly_plan import replaced
+from infra.nightly.plan import replaced
 from schemas.errors import InputError, LogError
 from streams.archive import Archived
 from streams.decode import Poll, decode
@@ -30,7 +30,7 @@ _SCHEMA: Final = pa.schema([("offset", pa.int64()), ("ts_broker", pa.int64()), (
 
 @dataclass(frozen=True, slots=True)
 class ParquetArchive:
-    """`infra.nightly_reading.Archive` on files."""
+    """`infra.nightly.reading.Archive` on files."""
 
     directory: Path
     log_id: str

@@ -23,8 +23,9 @@ from infra.kafka_writer import KafkaWriter
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
 from infra.log_records import LogRecords, adopt
 from infra.log_watch import LogWatch
-from infra.model_changes import write_change
-from infra.model_watch import ModelWatch
+from infra.models.changes import write_change
+from infra.models.triton_shadow import live_model
+from infra.models.watch import ModelWatch
 from infra.recovery import naming_failures, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
@@ -33,7 +34,6 @@ from infra.stopping import Stop, ending
 from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
 from infra.trade_history import ClickHouseTradeHistory
-from infra.triton_shadow import live_model
 from infra.writers import Lease
 from infra.writing import writing
 from processors.features import FEATURE_NAMES, FEATURES_ID

@@ -16,7 +16,7 @@ from infra.composition import ShardMaker, calendars, rules, sessions
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
-from infra.model_shelf import model_of
+from infra.models.shelf import model_of
 from infra.redis import LatestStore
 from infra.served import ClickHouseServed
 from infra.settings import Kafka, Settings

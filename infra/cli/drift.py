@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from infra.awaited import await_clickhouse, await_kafka
 from infra.cli.processes import ready
 from infra.clickhouse import Database, connect
-from infra.drift import run_watch
-from infra.drift_actions import Actions, ByItself, Programs
-from infra.drift_live import live_models
-from infra.drift_reference import learn_reference
+from infra.drift.actions import Actions, ByItself, Programs
+from infra.drift.live import live_models
+from infra.drift.reference import learn_reference
+from infra.drift.watch import run_watch
 from infra.kafka import create_topics
 from infra.log_identity import current_log
 from infra.settings import Drift, Settings

@@ -37,7 +37,7 @@ class Asked:
 
 def run_dataset(settings: "Settings", asked: Asked, *, as_json: bool) -> None:
     """The same of what `tickwire nightly` wrote."""
-    from infra.matrix import load  # noqa: PLC0415
+    from infra.nightly.matrix import load  # noqa: PLC0415
 
     if len(asked.paths) != 1:
         raise InputError(

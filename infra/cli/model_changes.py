@@ -15,10 +15,10 @@ from rich.table import Table as Grid
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.instance import attached
-from infra.model_changes import ask, taken, write_changes
-from infra.scoreboard import MEASURES, By, Line, Wanted, scoreboard, told
+from infra.models.changes import ask, taken, write_changes
+from infra.models.scoreboard import MEASURES, By, Line, Wanted, scoreboard, told
+from infra.models.warm_start import warm_changes
 from infra.settings import Settings
-from infra.warm_start import warm_changes
 from schemas.control import ModelChange
 from schemas.errors import ModelError, SettingsError
 

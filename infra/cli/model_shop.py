@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from infra.composition import model_path
-from infra.model_places import opened
-from infra.model_stock import Line, stock
-from infra.model_vetting import described
+from infra.models.places import opened
+from infra.models.stock import Line, stock
+from infra.models.vetting import described
 from infra.settings import Settings
 from models.manifest import About, Label, TrainedOn, read_bounded
 from models.onnx import MAX_BYTES

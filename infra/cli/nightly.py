@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
-from infra.data_checks import read_limits
 from infra.instance import attached
-from infra.nightly import REPORT, Night, Request, nightly
+from infra.nightly.data_checks import read_limits
+from infra.nightly.run import REPORT, Night, Request, nightly
 from infra.settings import Settings
 from schemas.errors import InputError, TickwireError, WriterError
 from streams.span_text import bound
 
 if TYPE_CHECKING:
-    from infra.nightly_keeping import Kept
+    from infra.nightly.keeping import Kept
 
 REFUSED: Final = 1
 """Exit code where the data checks refuse the matrix."""
@@ -65,7 +65,7 @@ def run(settings: Settings, request: Request, *, as_json: bool) -> int:
 
 
 def _kept(settings: Settings, night: Night) -> "Kept | None":
-    from infra.nightly_keeping import keep  # noqa: PLC0415 (the registry's client is slow to import)
+    from infra.nightly.keeping import keep  # noqa: PLC0415 (the registry's client is slow to import)
 
     return keep(settings, night) if night.passed else None
 

@@ -15,11 +15,11 @@ from rich.table import Table as Grid
 from infra.cli.inputs import speed_of
 from infra.clickhouse import connect
 from infra.instance import attached
-from infra.replay import Progress as Done
-from infra.replay import ReplayOptions, replay
-from infra.replay_names import checked_name, database_of
-from infra.replay_store import ReplayRecord, ReplayStore
-from infra.replay_topics import drop_topics
+from infra.replay.names import checked_name, database_of
+from infra.replay.run import Progress as Done
+from infra.replay.run import ReplayOptions, replay
+from infra.replay.store import ReplayRecord, ReplayStore
+from infra.replay.topics import drop_topics
 from infra.settings import Settings
 from streams.span_text import bound
 

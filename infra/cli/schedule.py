@@ -13,11 +13,11 @@ import msgspec
 from infra.access.secret_values import secrets_of
 from infra.instance import attached
 from infra.logs import configure_logging
-from infra.night_runs import NightRuns, RunHeld
-from infra.nightly_child import COMMAND, nightly_command, run_child
-from infra.schedule import Night, NightReport, SessionOffsets, run_night, wanted_run
+from infra.nightly.child import COMMAND, nightly_command, run_child
+from infra.nightly.night_runs import NightRuns, RunHeld
+from infra.nightly.schedule import Night, NightReport, SessionOffsets, run_night, wanted_run
+from infra.nightly.trading_days import trading_days
 from infra.settings import Settings
-from infra.trading_days import trading_days
 from schemas.errors import InputError, TickwireError
 
 COULD_NOT: Final = 2
@@ -67,8 +67,8 @@ def nightly_due(settings: Settings, calendar: str, settle: timedelta, *, day: st
 
 def schedule(settings: Settings, at: str, *, first_after: timedelta = AT_START_AFTER) -> None:
     """Start `tickwire nightly-run` every day at `at`, UTC, until told to stop."""
+    from infra.nightly.timetable import daily, keep  # noqa: PLC0415
     from infra.stopping import Stop, ending  # noqa: PLC0415
-    from infra.timetable import daily, keep  # noqa: PLC0415
 
     trigger = daily(at)
     configure_logging(settings.logging.level, json=settings.logging.json_lines, secrets=secrets_of(settings))

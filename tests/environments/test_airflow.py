@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from infra.night_runs import NightRun, NightRuns
+from infra.nightly.night_runs import NightRun, NightRuns
 
 pytestmark = [pytest.mark.own_environment, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.clickhouse import Database, connect
-from infra.drift_live import Live
-from infra.drift_process import DriftProcess
+from infra.drift.live import Live
+from infra.drift.process import DriftProcess
 from infra.embedded.services import Embedded
 from infra.feature_rows import ClickHouseFeatureRows
 from infra.kafka import client_config

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from infra.matrix_store import PartitionPieces, open_directory
-from infra.nightly_plan import MANIFEST, Folded, MatrixManifest, Plan, canonical, plan_of, replaced
+from infra.nightly.matrix_store import PartitionPieces, open_directory
+from infra.nightly.plan import MANIFEST, Folded, MatrixManifest, Plan, canonical, plan_of, replaced
 from infra.settings import Settings
 from processors.batch import NS
 from processors.features import FEATURE_NAMES

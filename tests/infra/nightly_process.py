@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from infra import nightly_plan
 from infra.configured import load
-from infra.data_checks import CheckLimits
-from infra.nightly import Request, nightly
+from infra.nightly import plan
+from infra.nightly.data_checks import CheckLimits
+from infra.nightly.run import Request, nightly
 
 LOOSE = CheckLimits(missing=1.0)
 """The markets of tests are too short for features of minutes."""
@@ -18,5 +18,5 @@ def one_code() -> str:
 
 
 if __name__ == "__main__":
-    nightly_plan.code_version = one_code
+    plan.code_version = one_code
     nightly(load(), Request(into=Path(sys.argv[1]), piece=int(sys.argv[2]), warm_start=True, limits=LOOSE))

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import helper
 
 from api.ports import Predictor
-from infra.on_demand import OnDemandModels
+from infra.models.on_demand import OnDemandModels
 from infra.telemetry import Telemetry
 from models import manifest as manifests
 from models.training import TrainingSettings, train

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from infra.model_cache import ModelCache
+from infra.models.cache import ModelCache
 from infra.registry import DATABASE, FOLDER, MlflowRegistry, place_of
 from models import manifest as manifests
 from models.onnx import OnnxModel

@@ -165,7 +165,7 @@ def test_a_registry_that_is_too_slow_is_given_up(tmp_path: Path) -> None:
 
 def test_neither_scoring_nor_serving_imports_mlflow() -> None:
     asked = (
-        "import sys, infra.score, infra.api_process, infra.cli.main, infra.cli.processes, infra.cli.up, infra.model_shelf, "
+        "import sys, infra.score, infra.api_process, infra.cli.main, infra.cli.processes, infra.cli.up, infra.models.shelf, "
         "infra.cli.models, infra.cli.model_shop; "
         "print([name for name in ('mlflow', 'alembic') if name in sys.modules])"
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.model_shelf import model_of
+from infra.models.shelf import model_of
 from infra.settings import Settings
 from infra.verify import parse_bound
 from models import manifest as manifests

@@ -7,8 +7,8 @@ import pytest
 
 from infra.clickhouse import connect
 from infra.configured import load
-from infra.drift_actions import RunningLog
-from infra.drift_training import Carried, Training, nightly_child
+from infra.drift.actions import RunningLog
+from infra.drift.training import Carried, Training, nightly_child
 from infra.instance import attached
 from schemas.drift import RetrainOrder
 from tests.product.running import Product, running

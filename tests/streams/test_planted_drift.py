@@ -8,8 +8,8 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from infra.drift_reference import CLOCKS
-from infra.nightly_training import train_on
+from infra.drift.reference import CLOCKS
+from infra.nightly.training import train_on
 from models.dataset import Dataset
 from models.drift import DriftRules
 from models.drift_reference import reference_of

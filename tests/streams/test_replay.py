@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from infra.replay_names import checked_name
+from infra.replay.names import checked_name
 from schemas.errors import InputError, LogError
 from streams.decode import Poll
 from streams.replay import SILENCE_S, Pace, Span, SpanLog

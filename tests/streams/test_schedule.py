@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from infra.composition import sessions
+from infra.nightly.trading_days import trading_days
 from infra.settings import Fold
-from infra.trading_days import trading_days
 from processors.sessions import session_at
 from schemas.errors import InputError, SettingsError
 from streams.schedule import TradingDay, TradingDays, UtcDays, due, told
