@@ -53,11 +53,12 @@ class _Partition:
 
     def due(self, recent_after: float) -> list[list[Stretch]]:
         """Runs of stretches to be counted now: the recent ones, and the next of the older ones."""
-        every = stretches(list(self.checkpoints))
+        points = list(self.checkpoints)
         old = sum(moment < recent_after for moment in list(self.moments)[1:])
-        self.turn = self.turn if self.turn < old else 0
-        again, self.turn = every[self.turn : min(old, self.turn + OLD_AT_ONCE)], self.turn + OLD_AT_ONCE
-        return [run for run in (again, every[old:]) if run]
+        begin = self.turn if self.turn < old else 0
+        self.turn = begin + OLD_AT_ONCE
+        again = stretches(points[begin : min(old, self.turn) + 1])
+        return [run for run in (again, stretches(points[old:])) if run]
 
 
 class Auditor:
