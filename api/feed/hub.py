@@ -200,8 +200,7 @@ class FeedHub:
             missed = stream.since(resume[stream.symbol]) if resume and stream.symbol in resume else None
             stream.outboxes[client.outbox] = None
             if missed is not None:
-                for update in missed:
-                    client.outbox.offer(stream, update)
+                client.outbox.recover(stream, missed)
             elif snapshot:
                 client.outbox.begin(stream)
 

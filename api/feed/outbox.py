@@ -6,7 +6,7 @@ takes out.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,6 +43,7 @@ class Outbox:
         self._views: dict[str, View] = {}
         self._queue: deque[Piece] = deque()
         self._chars = 0
+        self._room = limits.queue_chars
         self._lanes: dict[str, _Lane] = {}
         self._lost: OrderedDict[Stream, int] = OrderedDict()
         """Streams whose messages did not fit, with the first seq that did not."""
@@ -73,7 +74,7 @@ class Outbox:
 
     def put(self, piece: Piece) -> None:
         """Queue a message that is not part of a stream, encoded already."""
-        if self._chars + len(piece) > self._limits.queue_chars:
+        if self._chars + len(piece) > self._room:
             self.close(SLOW_CLIENT)
             return
         self._append(piece)
@@ -88,12 +89,18 @@ class Outbox:
                 lane.stale.setdefault(stream, Given(update.prev, update.count - 1))
                 return
         piece = update.piece(self._views.get(stream.channel.name, self._view))
-        if self.closing is not None or self._chars + len(piece) > self._limits.queue_chars:
+        if self.closing is not None or self._chars + len(piece) > self._room:
             self._lost.setdefault(stream, update.seq)
             self.close(SLOW_CLIENT)
         else:
             self._append(piece)
             self._behind = self._behind or self._chars > self._limits.behind_chars
+
+    def recover(self, stream: Stream, missed: Iterable[Update]) -> None:
+        """What the client has missed of a stream, before what comes; the texts are those that the stream holds anyway."""
+        self._room = self._limits.queue_chars + self._limits.resume_chars
+        for update in missed:
+            self.offer(stream, update)
 
     def begin(self, stream: Stream) -> None:
         """Start a stream with its newest message, if it has one."""
@@ -142,6 +149,7 @@ class Outbox:
             if self.closing is not None:
                 self._take_farewell(parts)
             else:
+                self._room = self._limits.queue_chars
                 for lane in self._lanes.values():
                     if lane.stale and now >= lane.next_at:
                         self._take_stale(lane, parts)
@@ -197,5 +205,5 @@ class Outbox:
             self.gaps += 1
             size += len(parts[-1])
         if not self._lost and self._overflow is not None:
-            parts.append(self._view.encode(Slow(queued=self._overflow, limit=self._limits.queue_chars)))
+            parts.append(self._view.encode(Slow(queued=self._overflow, limit=self._room)))
             self._overflow = None

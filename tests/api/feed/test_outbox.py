@@ -10,7 +10,8 @@ from api.feed.channels import CHANNELS
 from api.feed.limits import FeedLimits
 from api.feed.messages import BAD_MESSAGES, SLOW_CLIENT
 from api.feed.outbox import Outbox
-from api.feed.stream import Stream
+from api.feed.stream import Stream, Update
+from api.feed.views import JSON
 
 SMALL = FeedLimits(frame_chars=1_000, behind_chars=1_000, queue_chars=2_000)
 
@@ -46,6 +47,40 @@ def test_a_client_that_keeps_up_gets_every_message_in_one_frame() -> None:
     assert [(one["seq"], one["data"]) for one in messages(outbox)] == [(1, 0), (2, 1), (3, 2)]
     assert outbox.take(0.0) is None
     assert outbox.conflated == 0
+
+
+def said(stream: Stream, chars: int) -> list[Update]:
+    """Messages of at least so many characters together."""
+    updates = [stream.advance('"missed"')]
+    while sum(len(update.piece(JSON)) for update in updates) < chars:
+        updates.append(stream.advance('"missed"'))
+    return updates
+
+
+def test_a_client_that_comes_back_has_room_for_what_it_missed_until_it_has_it_all() -> None:
+    limits = FeedLimits(frame_chars=1_000, behind_chars=1_000, queue_chars=2_000, resume_chars=6_000)
+    outbox, trades = Outbox(limits), stream("trades")
+    missed = said(trades, 7_000)
+    outbox.recover(trades, missed)
+    say(trades, outbox, '"live"')
+    assert [one["seq"] for one in everything(outbox)] == [*range(1, len(missed) + 2)]
+    assert outbox.closing is None
+    for update in said(trades, 3_000):
+        outbox.offer(trades, update)
+    assert outbox.closing == SLOW_CLIENT, "it has it all, and has the room of every other client"
+
+
+def test_a_client_that_missed_more_than_there_is_room_for_is_told_what_it_does_not_get() -> None:
+    limits = FeedLimits(frame_chars=1_000, behind_chars=1_000, queue_chars=2_000, resume_chars=2_000)
+    outbox, trades = Outbox(limits), stream("trades")
+    missed = said(trades, 6_000)
+    outbox.recover(trades, missed)
+    *updates, gap, slow = everything(outbox)
+    assert [one["seq"] for one in updates] == [*range(1, len(updates) + 1)]
+    assert (gap["type"], gap["from"], gap["to"]) == ("gap", len(updates) + 1, len(missed))
+    assert (slow["type"], slow["limit"]) == ("slow", 4_000)
+    assert slow["queued"] <= 4_000
+    assert outbox.closing == SLOW_CLIENT
 
 
 def test_a_symbol_with_quotes_in_its_name_stays_json() -> None:
