@@ -31,8 +31,7 @@ class Rows:
         edges = [*parameters["edges"], parameters["high"]]
         self.asked.append((parameters["low"], parameters["high"]))
         counted = {
-            first: sum(offset not in self.gone for offset in range(first, end))
-            for first, end in pairwise(edges)
+            first: sum(offset not in self.gone for offset in range(first, end)) for first, end in pairwise(edges)
         }
         found = [(group, first, n) for group in ("features", "predictions", "events") for first, n in counted.items()]
         return Result([], [], found)
