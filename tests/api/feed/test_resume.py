@@ -41,6 +41,20 @@ def resumed(hub: FeedHub, channel: str, symbol: str, seq: int) -> list[Any]:
     return [] if frame is None else msgspec.json.decode(frame)
 
 
+def test_a_client_that_missed_more_than_may_wait_for_others_gets_it_all() -> None:
+    log = SaidLog()
+    first, *missed = [log.say("trades", "A").seq for _ in range(5_000)]
+    hub = hub_over(log)
+    client = hub.join()
+    hub.attach(client, "trades", "A", snapshot=False, resume={"A": first or 0})
+    assert client.outbox.chars > hub.limits.queue_chars
+    found: list[int] = []
+    while frame := client.outbox.take(0.0):
+        found += [message["seq"] for message in msgspec.json.decode(frame)]
+    assert found == missed
+    assert client.outbox.closing is None
+
+
 @pytest.mark.parametrize("channel", CHANNELS_SAID)
 def test_what_was_missed_comes_in_order_and_is_the_same_from_every_server(channel: str) -> None:
     log = said()
