@@ -1,7 +1,6 @@
 """Blocks on their way to ClickHouse: in an order that a high-water mark can tell of, and bounded while nobody takes them."""
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,18 +104,21 @@ def test_nothing_is_surely_stored_where_an_insert_failed() -> None:
 
 def test_few_rows_of_a_table_wait_for_more_and_nothing_is_sure_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams.blocks, "STORE_EVERY_S", 0.02)
+    monkeypatch.setattr(streams.blocks, "FEW_EVERY_S", 3600.0)
     store, log = ListStore(), Stretches()
     buffer = BlockBuffer(store, maker(), TABLES, NoMeter())
     buffer.open(0)
     buffer.add(log.next(FEW))
     until("the trades to be stored", lambda: ("trades", 0) in store.stored, within_s=60)
     buffer.add(log.rejected(10))
-    time.sleep(0.2)
+    buffer.add(log.next(FEW))
+    until("what came after it to be stored", lambda: store.stored["trades", 0] == 2 * FEW, within_s=60)
     assert ("dead_letters", 0) not in store.stored
     assert buffer.stored(0) == -1, "a dead letter is still on its way"
+    monkeypatch.setattr(streams.blocks, "FEW_EVERY_S", 0.0)
     until("the dead letter to be stored", lambda: ("dead_letters", 0) in store.stored, within_s=60)
-    until("everything to be sure", lambda: buffer.stored(0) == FEW, within_s=60)
-    assert len(store.column("trades", "src_offset")) == FEW
+    until("everything to be sure", lambda: buffer.stored(0) == 2 * FEW, within_s=60)
+    assert len(store.column("trades", "src_offset")) == 2 * FEW
     buffer.close()
 
 
