@@ -6,11 +6,11 @@ lost, doubled or deleted is told within a minute while it is young, and within s
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import structlog
 
 from infra.clickhouse import Database
@@ -19,30 +19,35 @@ from processors.ledger import DOORS
 from schemas.errors import BackendError
 from streams.audit import TABLES_OF, Checkpoint, Difference, Notes, Stretch, compared, skipped, stretches
 from streams.ports import Meter
+from streams.recent import Shelf
 
 OLD_AT_ONCE: Final = 20
 """Older stretches that are counted again in one round."""
 
 
+COUNTED: Final = np.dtype([("offset", np.int64), ("moment", np.float64), ("counts", np.int64, len(DOORS))])
+"""A checkpoint as it is kept for hours; `moment` is of the monotonic clock, s."""
+
+
 @dataclass
 class _Partition:
-    """What is audited of one partition, oldest first; `moments` are of the monotonic clock."""
+    """What is audited of one partition, oldest first."""
 
-    checkpoints: deque[Checkpoint] = field(default_factory=deque)
-    moments: deque[float] = field(default_factory=deque)
+    points: Shelf = field(default_factory=lambda: Shelf.of(COUNTED))
     found: dict[int, Mapping[str, Difference]] = field(default_factory=dict)
     """By first offset of a stretch that does not add up."""
     turn: int = 0
 
     def add(self, checkpoint: Checkpoint, moment: float) -> None:
-        if not self.checkpoints or checkpoint.offset > self.checkpoints[-1].offset:
-            self.checkpoints.append(checkpoint)
-            self.moments.append(moment)
+        if not len(self.points) or checkpoint.offset > self.points.kept["offset"][-1]:
+            self.points.room(1)[0] = (checkpoint.offset, moment, checkpoint.counts)
 
     def forget(self, before: float) -> None:
-        while len(self.moments) > 2 and self.moments[1] < before:
-            self.moments.popleft()
-            self.found.pop(self.checkpoints.popleft().offset, None)
+        """Drop the stretches that ended before this moment; two checkpoints stay."""
+        ended = int((self.points.kept["moment"][1:-1] < before).sum())
+        if ended:
+            for gone in self.points.forget(int(self.points.kept["offset"][ended]))["offset"].tolist():
+                self.found.pop(gone, None)
 
     def take(self, counted: Mapping[int, Mapping[str, Difference]]) -> None:
         """Remember the stretches that do not add up, forget those that do by now."""
@@ -53,12 +58,18 @@ class _Partition:
 
     def due(self, recent_after: float) -> list[list[Stretch]]:
         """Runs of stretches to be counted now: the recent ones, and the next of the older ones."""
-        points = list(self.checkpoints)
-        old = sum(moment < recent_after for moment in list(self.moments)[1:])
+        old = int((self.points.kept["moment"][1:] < recent_after).sum())
         begin = self.turn if self.turn < old else 0
         self.turn = begin + OLD_AT_ONCE
-        again = stretches(points[begin : min(old, self.turn) + 1])
-        return [run for run in (again, stretches(points[old:])) if run]
+        again = slice(begin, min(old, self.turn) + 1)
+        return [run for at in (again, slice(old, None)) if (run := stretches(self._between(at)))]
+
+    def _between(self, at: slice) -> list[Checkpoint]:
+        points = self.points.kept[at]
+        return [
+            Checkpoint(offset, tuple(counts))
+            for offset, counts in zip(points["offset"].tolist(), points["counts"].tolist(), strict=True)
+        ]
 
 
 class Auditor:
@@ -92,7 +103,7 @@ class Auditor:
         """Take the newest counts, count what is due, tell."""
         for number, newest in list(self._notes.newest.items()):
             audited = self._partitions.setdefault(number, _Partition())
-            if not audited.checkpoints and number in self._notes.began:
+            if not len(audited.points) and number in self._notes.began:
                 audited.add(Checkpoint(self._notes.began[number], (0,) * len(DOORS)), now)
             waiting = self._waiting.setdefault(number, newest)
             if self._stored(number) >= waiting.offset - 1:

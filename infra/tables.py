@@ -93,7 +93,8 @@ class ClickHouseTables:
         return {str(table): int(offset) for table, offset in found.rows}
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
-        """Insert; what passes is waited out, with the same block and the same token, and the rows are then looked for.
+        """Insert; what passes is waited out, and the rows are looked for before and after the same block goes again with the
+        same token.
 
         A full disk is waited out for as long as it lasts, silence and overload for `patience`; anything else stops the
         worker at once. `WriterError` where another process has become the writer.
@@ -113,6 +114,8 @@ class ClickHouseTables:
             self._writer.wait(self._patience_s)
             attempt.query_ids.append(self._writer.query_id())
         hit("sink.before_insert")
+        if attempt.failures and self._readback.holds(attempt.table, columns, attempt.query_ids):
+            return  # only the answer was lost: asked first, since by now the table may have forgotten the token
         at, query_id = f"{self._name}.{attempt.table}", attempt.query_ids[-1] if attempt.query_ids else None
         self._database.insert(at, columns, token=attempt.token, query_id=query_id)
         while attempt.failures and not self._readback.holds(attempt.table, columns, attempt.query_ids):

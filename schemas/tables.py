@@ -26,8 +26,9 @@ CODECS: Final[Mapping[str, str]] = {
 }
 BY_OFFSET: Final = "INDEX by_offset src_offset TYPE minmax GRANULARITY 1"
 """Rows of a stretch of the log are found without reading the others: auditor, verify and replay ask for nothing else."""
-DEDUPLICATION_WINDOW: Final = 1_000
-"""Blocks of a table that are known again. Only the newest one is ever repeated; each costs the server memory."""
+DEDUPLICATION_WINDOW: Final = 256
+"""Blocks of a table that are known again; each costs the server memory. Only a writer's newest one is ever repeated, and its
+rows are looked for first: the token is for an insert that ends in between."""
 
 
 @dataclass(frozen=True)

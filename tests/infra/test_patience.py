@@ -25,10 +25,14 @@ SILENT = DatabaseUnavailable("did not answer")
 
 @dataclass
 class FailingDatabase:
-    """Fails as told, then stores; a token that was seen stores nothing, and `loses` forgets the rows behind a token."""
+    """Fails as told, then stores; a token that was seen stores nothing.
+
+    `loses` forgets the rows behind a token, `mute` stores and only its answer fails, and then it has forgotten the token.
+    """
 
     failures: list[Exception]
     loses: bool = False
+    mute: bool = False
     doubles: bool = False
     stored: dict[str, int] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
@@ -52,6 +56,8 @@ class FailingDatabase:
         if self.failures:
             if self.loses:
                 self.stored.setdefault(token, 0)
+            if self.mute:
+                self.stored[f"forgotten {token}"] = ROWS
             raise self.failures.pop(0)
         self.stored.setdefault(token, ROWS)
         return ROWS
@@ -99,6 +105,13 @@ def test_a_block_that_was_acknowledged_but_is_not_there_is_stored_under_another_
     assert database.tried == [token(0), token(0), f"{token(0)}/1"]
     assert database.stored == {token(0): 0, f"{token(0)}/1": ROWS}
     assert f'tickwire_clickhouse_restored_total{{table="{TABLE}"}} 1.0' in telemetry.exposition().decode()
+
+
+def test_a_block_whose_answer_was_lost_is_not_stored_again_where_its_token_is_forgotten() -> None:
+    database = FailingDatabase([SILENT], mute=True)
+    store(database).insert(TABLE, block(0), token(0))
+    assert database.tried == [token(0)]
+    assert sum(database.stored.values()) == ROWS
 
 
 def test_rows_that_are_there_twice_are_said_loudly(caplog: pytest.LogCaptureFixture) -> None:
