@@ -22,6 +22,7 @@ from infra.fences import shut_out
 from infra.locks import boot_id
 from infra.native_format import Column
 from schemas.errors import BackendError, DatabaseUnavailable, WriterError, WriterHeld
+from schemas.tables import DEDUPLICATION_WINDOW
 from streams.ports import Meter
 
 TABLE: Final = (
@@ -29,8 +30,10 @@ TABLE: Final = (
     "  topic String, src_partition UInt16, epoch UInt64, renewals UInt64, holder String, lock String, boot_id String,\n"
     "  pid UInt32, log_id String, partitions UInt16, lease_ms UInt32, released Bool\n"
     ") ENGINE = ReplacingMergeTree(renewals) ORDER BY (topic, src_partition, epoch)\n"
-    "SETTINGS non_replicated_deduplication_window = 1000"
+    "SETTINGS non_replicated_deduplication_window = {window}"
 )
+"""A claim is a token: of two processes that want one epoch, one gets it. Who is stopped for so long that its token is forgotten
+finds a row with more renewals than its own."""
 HELD: Final = "tickwire_writer_lease_held"
 RENEWALS: Final = "tickwire_writer_renewals_total"
 log: Final = logging.getLogger(__name__)
@@ -38,7 +41,7 @@ log: Final = logging.getLogger(__name__)
 
 def create_writers(database: Database, name: str) -> None:
     """The table of leases."""
-    database.command(TABLE.format(name=name))
+    database.command(TABLE.format(name=name, window=DEDUPLICATION_WINDOW))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=None, help="memory.csv and the logs; a new folder if left out")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that everything is taken away
     out = (asked.out or Path(tempfile.mkdtemp(prefix="tickwire-soak-"))).resolve()
     out.mkdir(parents=True, exist_ok=True)
     _say(f"memory.csv and logs are under {out}")

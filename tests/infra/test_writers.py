@@ -181,6 +181,18 @@ def test_of_two_newcomers_one_wins(store: Database) -> None:
         assert all(lease.holder in shut or lease.holder == newest for lease in leases if lease.epochs)
 
 
+def test_a_newcomer_that_slept_until_its_claim_was_forgotten_is_refused_all_the_same(store: Database) -> None:
+    first, late = lease_on(store, "there"), lease_on(store, "here")
+    first.take()
+    store.command(f"ALTER TABLE {NAME}.writers MODIFY SETTING non_replicated_deduplication_window = 0")
+    with pytest.raises(WriterHeld):
+        late._claimed(0, first.epoch)
+    claims = store.rows(f"SELECT holder FROM {NAME}.writers WHERE epoch = {first.epoch} AND renewals = 1").rows
+    assert {(first.holder,), (late.holder,)} == set(claims), "its claim is there: no token kept it out"
+    first._renew()
+    first.check()
+
+
 def test_while_clickhouse_is_away_a_writer_is_in_doubt_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
     with engine(tmp_path) as made:
         database = made.database(timeout_s=1)
