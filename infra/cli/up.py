@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from importlib import import_module
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table as Grid
 
 from infra.access.dev_key import dev_key, own_headers, read, wants_dev_key
+from infra.cli.catching_up import await_scoring
 from infra.cli.processes import NO_MODEL_YET
 from infra.embedded.ports import free_port
 from infra.embedded.service import Service
@@ -23,6 +24,7 @@ from infra.embedded.supervisor import Supervisor
 from infra.instance import EMBEDDED_RETENTION, NICE, at, environment
 from infra.settings import Settings
 from schemas.errors import BackendError, ModelError, SettingsError, TrainingError
+from schemas.rows import ScoreStatus
 
 NEXT: Final = """
 [bold]Next[/bold], in another terminal of this folder:
@@ -36,7 +38,7 @@ Ctrl-C stops everything.
 KEY: Final = """
 The page, with the key of this run: {api}/#key={key}
 Programs show it as `Authorization: Bearer …`; `tickwire keys create` makes keys that last."""
-HISTORY_WITHIN_S: Final = 120.0
+NO_HISTORY_S: Final = 120.0
 CAUGHT_UP_NS: Final = 3_000_000_000
 QUIET_S: Final = 3.0
 METRICS_PORT: Final = 9108
@@ -145,9 +147,16 @@ class _Start:
         if self.settings.nightly.at:
             self.supervisor.start(self._process("schedule"))
         self._await_rebuild()
-        self._until(self._answers("/readyz"), 60.0, "scoring is not ready")
+        await_scoring(self._answers("/readyz"), self._scores(), bar)
         if self.settings.drift.watch:  # behind everything that a person waits for
             self.supervisor.start(self._process("watch-drift"))
+
+    def _scores(self) -> Callable[[], Sequence[ScoreStatus]]:
+        from redis import Redis  # noqa: PLC0415
+
+        from infra.status import RedisStatus  # noqa: PLC0415
+
+        return RedisStatus(Redis.from_url(self.settings.redis.url.get_secret_value(), socket_timeout=2)).scores
 
     def _await_rebuild(self) -> None:
         """Folding a long log again takes its time; it is over when its request is gone, or scoring was given up."""
@@ -165,7 +174,12 @@ class _Start:
         from infra.training import train_from_log  # noqa: PLC0415
 
         task = bar.add_task("history is written to the log", total=None)
-        self._until(self._caught_up, HISTORY_WITHIN_S, "the history was not written")
+        while not self._caught_up():
+            if time.monotonic() - self.grown_at > NO_HISTORY_S:
+                raise BackendError(
+                    f"nothing was written to the log for {NO_HISTORY_S:.0f} s; see collect.log in logs/ under the data directory"
+                )
+            time.sleep(0.05)
         try:
             train_from_log(
                 self.settings, lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
@@ -211,14 +225,6 @@ class _Start:
                 return False
 
         return ready
-
-    @staticmethod
-    def _until(ready: Callable[[], bool], within_s: float, otherwise: str) -> None:
-        deadline = time.monotonic() + within_s
-        while not ready():
-            if time.monotonic() > deadline:
-                raise BackendError(f"{otherwise} within {within_s:.0f} s; see the logs under the data directory")
-            time.sleep(0.05)
 
     def _tell(self, source: str, services_s: float) -> None:
         s, api = self.settings, f"http://{self.settings.api.host}:{self.settings.api.port}"
