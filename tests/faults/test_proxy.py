@@ -84,14 +84,14 @@ def test_calm_it_passes_every_byte_and_the_end_of_both_directions(client: socket
 def test_a_delay_holds_each_piece_in_both_directions_and_ends_when_it_is_healed(
     proxy: ChaosProxy, client: socket.socket
 ) -> None:
-    proxy.set(Fault.delay(0.15))
+    proxy.set(Fault.delay(1.0))
     began = time.monotonic()
     assert ask(client, b"a") == b"A"
-    assert time.monotonic() - began >= 0.3
+    assert time.monotonic() - began >= 2.0
     proxy.heal()
     began = time.monotonic()
     assert ask(client, b"b") == b"B"
-    assert time.monotonic() - began < 0.15
+    assert time.monotonic() - began < 1.0
 
 
 def test_a_throttle_lets_so_many_bytes_a_second_through(proxy: ChaosProxy, client: socket.socket) -> None:

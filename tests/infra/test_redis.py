@@ -179,10 +179,10 @@ def test_all_rows_are_read_at_once_without_those_of_another_build(valkey: Valkey
 
 
 def test_a_row_that_is_not_renewed_is_forgotten(valkey: Valkey, symbol: str) -> None:
-    store = LatestStore(valkey.url, ttl_s=1.0)
+    store = LatestStore(valkey.url, ttl_s=3.0)
     store.write([latest(symbol, 1)])
     assert store.read(symbol) == latest(symbol, 1)
-    until("the row's end", lambda: store.read(symbol) is None, within_s=5)
+    until("the row's end", lambda: store.read(symbol) is None, within_s=30)
     store.close()
 
 

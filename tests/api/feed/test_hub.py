@@ -100,13 +100,13 @@ def test_a_publisher_waits_while_the_loop_is_far_behind_and_is_let_go_at_the_end
     blocked.join(0.1)
     assert blocked.is_alive()
     assert [body for _, _, body in inbox.take(4)] == [b"1"] * 4
-    blocked.join(5)
+    blocked.join(30)
     assert not blocked.is_alive()
     inbox.put([("bars", "A", b"3")] * 3)
     blocked = threading.Thread(target=inbox.put, args=([("bars", "A", b"4")],))
     blocked.start()
     inbox.close()
-    blocked.join(5)
+    blocked.join(30)
     assert not blocked.is_alive()
     assert inbox.take(100) == []
 

@@ -60,9 +60,11 @@ def test_a_path_that_is_not_served_is_404(clickhouse: ClickHouse) -> None:
 
 def test_a_slow_select_does_not_hold_up_inserts(clickhouse: ClickHouse) -> None:
     name = table(clickhouse, "parallel")
-    slow = threading.Thread(target=lambda: clickhouse.ask("SELECT sleep(3) FROM numbers(1)"))
+    slow = threading.Thread(
+        target=lambda: clickhouse.ask("SELECT sleepEachRow(1) FROM numbers(8) SETTINGS max_block_size = 1")
+    )
     slow.start()
-    until("the slow select running", lambda: "sleep" in running(clickhouse), within_s=5)
+    until("the slow select running", lambda: "sleep" in running(clickhouse), within_s=30)
     for number in range(5):
         assert clickhouse.ask(f"INSERT INTO {name} VALUES", body=b"(%d, 'x')" % number).status == 200
     assert clickhouse.run(f"SELECT count() FROM {name}") == "5\n"
@@ -103,7 +105,7 @@ def test_a_query_is_killed_by_the_id_its_client_gave_it(clickhouse: ClickHouse) 
     endless = "SELECT count() FROM numbers(1000000000000) WHERE sin(number) > 2"
     victim = threading.Thread(target=lambda: answers.append(clickhouse.ask(endless, query_id="it's mine").text))
     victim.start()
-    until("the query running", lambda: endless in running(clickhouse), within_s=5)
+    until("the query running", lambda: endless in running(clickhouse), within_s=30)
     killed = clickhouse.run("KILL QUERY WHERE query_id = 'it\\'s mine' SYNC")
     victim.join(10)
     assert endless in killed

@@ -61,13 +61,13 @@ def test_sigterm_lets_running_requests_end_and_exits_with_0(own: ClickHouse) -> 
     idle.request("POST", "/", body=b"SELECT 1")
     idle.getresponse().read()
     outcome: list[str] = []
-    slow = threading.Thread(target=lambda: outcome.append(own.run("SELECT sleep(1), 'done'")))
+    slow = threading.Thread(target=lambda: outcome.append(own.run("SELECT sleep(2.5), 'done'")))
     slow.start()
-    until("the slow query running", lambda: "done" in own.run("SHOW PROCESSLIST FORMAT Vertical"), within_s=5)
+    until("the slow query running", lambda: "done" in own.run("SHOW PROCESSLIST FORMAT Vertical"), within_s=30)
     child = own.program.child
     assert child is not None
     child.send_signal(signal.SIGTERM)
-    assert child.wait(10) == 0
+    assert child.wait(30) == 0
     slow.join()
     idle.close()
     assert outcome == ["0\tdone\n"]
@@ -96,7 +96,7 @@ def test_sigterm_cuts_off_what_would_never_end_and_still_closes_cleanly(tmp_path
         query = "SELECT count() FROM numbers(1000000000000) WHERE sin(number) > 2"
         endless = threading.Thread(target=cut_off, args=(own, query))
         endless.start()
-        until("both running", lambda: own.run("SHOW PROCESSLIST").count("numbers(") == 2, within_s=5)
+        until("both running", lambda: own.run("SHOW PROCESSLIST").count("numbers(") == 2, within_s=30)
         child = program.child
         assert child is not None
         child.send_signal(signal.SIGTERM)
@@ -212,14 +212,14 @@ def test_threads_do_not_grow_with_connections(own: ClickHouse) -> None:
 def test_more_connections_than_allowed_are_told_so(own: ClickHouse) -> None:
     held = [socket.create_connection(("127.0.0.1", own.port)) for _ in range(128)]
     try:
-        until("a connection being refused", lambda: not answers(own.port), within_s=5)
+        until("a connection being refused", lambda: not answers(own.port), within_s=30)
         with socket.create_connection(("127.0.0.1", own.port)) as late:
             late.settimeout(5)
             assert late.recv(100).startswith(b"HTTP/1.1 503 ")
     finally:
         for connection in held:
             connection.close()
-    until("room for new ones", lambda: answers(own.port), within_s=5)
+    until("room for new ones", lambda: answers(own.port), within_s=30)
 
 
 @pytest.mark.skipif(

@@ -93,7 +93,7 @@ def test_what_a_service_started_itself_goes_with_it(tmp_path: Path) -> None:
         )
         grandchild = int(log.read_text())
         assert alive(grandchild)
-    until("the grandchild ending", lambda: not alive(grandchild), within_s=5)
+    until("the grandchild ending", lambda: not alive(grandchild), within_s=30)
 
 
 def test_the_output_of_a_service_is_in_its_log(supervisor: Supervisor) -> None:

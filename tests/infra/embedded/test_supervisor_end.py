@@ -105,7 +105,7 @@ def test_what_a_killed_supervisor_left_is_stopped_by_the_next_one(tmp_path: Path
     reaper = threading.Thread(target=orphan.wait)
     reaper.start()
     with Supervisor(tmp_path):
-        reaper.join(5)
+        reaper.join(30)
         assert orphan.returncode == 0
         assert not listens(port)
 
