@@ -9,11 +9,9 @@ from api.ports import Ports
 from api.problems import FieldError
 from api.times import NS
 from schemas.errors import TickwireError
-from schemas.rows import ScoreStatus
+from schemas.rows import READY_LAG, ScoreStatus
 
 MAX_STATUS_AGE_S: Final = 10
-MAX_LAG: Final = 100_000
-"""Records: what one scoring process catches up with in about a second."""
 
 
 @dataclass
@@ -69,5 +67,5 @@ class Readiness:
             if not status.models:
                 report.against(f"score.{status.group}.models", f"{status.group} has no model yet")
             report.warnings += [f"the feed of {feed.venue} is down" for feed in status.feeds if feed.state == "down"]
-        if report.lag > MAX_LAG:
-            report.against("lag", f"{report.lag} records wait to be scored; ready at {MAX_LAG} or fewer")
+        if report.lag > READY_LAG:
+            report.against("lag", f"{report.lag} records wait to be scored; ready at {READY_LAG} or fewer")

@@ -194,4 +194,6 @@ class ScoreStatus(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=Tru
 
 
 SCORE_STATUS_KEY = "tickwire:status:score:{group}"
+READY_LAG = 100_000
+"""Records that may wait while we are ready: what one scoring process catches up with in about a second."""
 """Redis key of a `ScoreStatus`; it expires when its process no longer writes it."""

@@ -7,10 +7,10 @@ from typing import Final
 from rich.progress import Progress
 
 from schemas.errors import BackendError, SchemaError, StoreUnavailable
-from schemas.rows import ScoreStatus
+from schemas.rows import READY_LAG, ScoreStatus
 
 STILL_S: Final = 60.0
-"""Scoring that has folded nothing for so long, and is not ready, is given up."""
+"""Scoring that has caught up, or stands still, and is not ready for so long, is given up."""
 LOOK_EVERY_S: Final = 0.1
 
 
@@ -21,7 +21,7 @@ def await_scoring(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Return when it is ready; BackendError where nothing moves any more.
+    """Return when it is ready; BackendError where it is not, although it has caught up or does not get on any more.
 
     `scores`: what the scoring processes say of themselves. `bar`: shows how much of the log is left.
     """
@@ -30,13 +30,15 @@ def await_scoring(
     while not ready():
         folded, waiting = _progress(scores)
         if folded > most:
-            most, moved_at = folded, clock()
+            if most < 0 or waiting > READY_LAG:
+                moved_at = clock()
+            most = folded
             told = f"scoring catches up with the log: {waiting:,} records wait" if waiting else "scoring starts"
             bar.update(task, description=told, completed=folded, total=folded + waiting or None)
         if clock() - moved_at > STILL_S:
             raise BackendError(
-                f"scoring is not ready, and has folded nothing for {STILL_S:.0f} s ({max(most, 0):,} records so far, "
-                f"{waiting:,} wait); see score.log in logs/ under the data directory"
+                f"scoring is not ready and has not come nearer for {STILL_S:.0f} s ({max(most, 0):,} records folded, {waiting:,} "
+                "wait); see score.log in logs/ under the data directory"
             )
         pause(LOOK_EVERY_S)
 
