@@ -98,7 +98,7 @@ def test_a_server_that_is_not_there_is_named_at_once(scheme: str) -> None:
     began = time.monotonic()
     with pytest.raises(DatabaseUnavailable, match=f"{scheme}://{HOST}:{port}/x did not answer") as raised:
         database.rows("SELECT 1")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 3
     assert "s3cret" not in str(raised.value)
 
 
@@ -109,7 +109,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time(scheme: str)
         began = time.monotonic()
         with pytest.raises(DatabaseUnavailable):
             database.insert("t", {"i": [1]})
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 3
 
 
 @pytest.mark.clickhouse_server

@@ -151,7 +151,7 @@ def test_a_head_that_comes_too_slowly_ends_the_connection(monkeypatch: pytest.Mo
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
                 began = time.monotonic()
                 assert _until_closed(connection) == b""
-                assert time.monotonic() - began < 8, "not after the ten seconds that it is without the patch"
+                assert time.monotonic() - began < 2
 
 
 def test_a_body_of_one_piece_with_its_head_does_not_count_as_head() -> None:
