@@ -19,32 +19,15 @@ from infra.clickhouse_http import WRITE
 from infra.fences import create_fence, guard, shut_out
 from infra.locks import locked
 from infra.native_format import encode_block
-from infra.tables import ClickHouseTables, create_tables
-from processors.features import FEATURE_NAMES
-from schemas.errors import DatabaseError, DatabaseUnavailable, WriterError, WriterHeld
-from tests.infra.engine import NAME, EngineProcess, engine
+from infra.tables import ClickHouseTables
+from schemas.errors import DatabaseError, WriterHeld
+from tests.infra.engine import NAME, EngineProcess
 from tests.infra.writer_process import LOG_ID, ROWS, TABLE, TOPIC, block, lease_on
 from tests.services.clickhouse_ways import CURRENT, make_table
 from tests.services.processes import until
 
 pytestmark = pytest.mark.embedded
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    with engine(tmp_path_factory.mktemp("engine")) as made:
-        yield made
-
-
-@pytest.fixture
-def store(running: EngineProcess) -> Iterator[Database]:
-    """A database without a writer and without a row."""
-    made = running.database()
-    made.command(f"DROP DATABASE IF EXISTS {NAME} SYNC")
-    create_tables(made, NAME, FEATURE_NAMES)
-    yield made
-    made.close()
 
 
 @contextmanager
@@ -81,11 +64,11 @@ def is_stopped(pid: int) -> bool:
 
 
 def test_a_second_process_on_this_machine_is_refused_at_once_and_told_by_whom(
-    running: EngineProcess, store: Database, tmp_path: Path
+    writers_engine: EngineProcess, writers_store: Database, tmp_path: Path
 ) -> None:
     with locked(tmp_path / "recovery", TOPIC, [0], "0"):
         began = monotonic()
-        with writer(running.url, tmp_path / "recovery", ROWS) as second:
+        with writer(writers_engine.url, tmp_path / "recovery", ROWS) as second:
             assert second.wait(20) == os.EX_TEMPFAIL
             assert second.stderr is not None
             complaint = second.stderr.read()
@@ -93,7 +76,7 @@ def test_a_second_process_on_this_machine_is_refused_at_once_and_told_by_whom(
     assert f"process {os.getpid()}" in complaint
     assert "--partitions" in complaint
     assert (tmp_path / "recovery").stat().st_mode & 0o777 == 0o700
-    assert raw_rows(store)[0] == 0
+    assert raw_rows(writers_store)[0] == 0
 
 
 def test_a_partition_of_another_group_is_refused_too(tmp_path: Path) -> None:
@@ -107,147 +90,35 @@ def test_a_partition_of_another_group_is_refused_too(tmp_path: Path) -> None:
             assert list(held) == [2]
 
 
-def test_who_holds_the_lock_of_the_writer_before_takes_over_without_waiting(store: Database) -> None:
-    first, second = lease_on(store, "lock", 30), lease_on(store, "lock", 30)
-    first.take()
-    began = monotonic()
-    second.take()
-    assert monotonic() - began < 5
-    assert second.epoch == first.epoch + 1
-
-
-def test_a_writer_elsewhere_that_renews_is_left_alone(store: Database) -> None:
-    first, second = lease_on(store, "there", 1), lease_on(store, "here", 1)
-    first.take()
-    first.keep()
-    try:
-        with pytest.raises(WriterHeld, match="lease renewed"):
-            second.take()
-        first.check()
-    finally:
-        first.release()
-
-
-def test_a_writer_elsewhere_that_is_silent_for_its_lease_is_taken_over(store: Database) -> None:
-    first, second = lease_on(store, "there", 2), lease_on(store, "here", 1)
-    first.take()
-    began = monotonic()
-    second.take()
-    assert monotonic() - began >= 2, "it has to wait for the lease of the other, not for its own"
-    first._until = float("inf")  # as if it had slept through it
-    with pytest.raises(DatabaseError) as refused:
-        store.insert(f"{NAME}.{TABLE}", block(0), query_id=first.query_id())
-    assert "`fenced`" in str(refused.value)
-    assert store.insert(f"{NAME}.{TABLE}", block(0), query_id=second.query_id()) == ROWS
-
-
-def test_a_writer_that_gave_its_lease_back_is_not_waited_for(store: Database) -> None:
-    first, second = lease_on(store, "there", 30), lease_on(store, "here", 30)
-    first.take()
-    first.release()
-    began = monotonic()
-    second.take()
-    assert monotonic() - began < 5
-
-
-def test_of_two_newcomers_one_wins(store: Database) -> None:
-    for _ in range(5):
-        leases = [lease_on(store, "same") for _ in range(4)]
-        results: list[object] = []
-
-        def take(number: int, among: list, told: list[object]) -> None:  # type: ignore[type-arg]
-            try:
-                among[number].take()
-                told.append(among[number].holder)
-            except WriterError as error:
-                told.append(error)
-
-        threads = [threading.Thread(target=take, args=(n, leases, results)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        accepted = []
-        for lease in leases:
-            try:
-                store.insert(f"{NAME}.{TABLE}", block(0), query_id=lease.query_id())
-                accepted.append(lease.holder)
-            except DatabaseError:
-                continue
-        newest = store.rows(f"SELECT argMax(holder, epoch) FROM {NAME}.writers").rows[0][0]
-        assert len(accepted) >= 1
-        assert newest in accepted
-        shut = {row[0] for row in store.rows(f"SELECT holder FROM {NAME}.fenced").rows}
-        assert all(lease.holder in shut or lease.holder == newest for lease in leases if lease.epochs)
-
-
-def test_a_newcomer_that_slept_until_its_claim_was_forgotten_is_refused_all_the_same(store: Database) -> None:
-    first, late = lease_on(store, "there"), lease_on(store, "here")
-    first.take()
-    store.command(f"ALTER TABLE {NAME}.writers MODIFY SETTING non_replicated_deduplication_window = 0")
-    with pytest.raises(WriterHeld):
-        late._claimed(0, first.epoch)
-    claims = store.rows(f"SELECT holder FROM {NAME}.writers WHERE epoch = {first.epoch} AND renewals = 1").rows
-    assert {(first.holder,), (late.holder,)} == set(claims), "its claim is there: no token kept it out"
-    first._renew()
-    first.check()
-
-
-def test_while_clickhouse_is_away_a_writer_is_in_doubt_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
-    with engine(tmp_path) as made:
-        database = made.database(timeout_s=1)
-        create_tables(database, NAME, FEATURE_NAMES)
-        lease = lease_on(database, "lock", 1)
-        lease.take()
-        lease.keep()
-        made.kill()
-        until("the lease to be in doubt", lambda: _in_doubt(lease), within_s=10)
-        with pytest.raises(DatabaseUnavailable, match="nothing is written until ClickHouse answers"):
-            lease.wait(0.3)
-        made.start()
-        lease.wait(10)
-        assert database.insert(f"{NAME}.{TABLE}", block(0), query_id=lease.query_id()) == ROWS
-        lease.release()
-        database.close()
-
-
-def _in_doubt(lease) -> bool:  # type: ignore[no-untyped-def]
-    try:
-        lease.check()
-    except DatabaseUnavailable:
-        return True
-    return False
-
-
 def test_a_writer_that_was_stopped_between_its_check_and_its_insert_adds_no_row(
-    running: EngineProcess, store: Database, tmp_path: Path
+    writers_engine: EngineProcess, writers_store: Database, tmp_path: Path
 ) -> None:
-    with writer(running.url, tmp_path / "there", 10_000, "sink.before_insert:stop@4") as old:
+    with writer(writers_engine.url, tmp_path / "there", 10_000, "sink.before_insert:stop@4") as old:
         said(old, "writer")
         until("the old writer to stop itself", lambda: is_stopped(old.pid), within_s=20)
-        before = raw_rows(store)
+        before = raw_rows(writers_store)
         assert before == (3 * ROWS, 3 * ROWS, 3 * ROWS - 1)
-        with writer(running.url, tmp_path / "here", 6 * ROWS) as new:
+        with writer(writers_engine.url, tmp_path / "here", 6 * ROWS) as new:
             assert new.wait(30) == 0
-        assert raw_rows(store) == (6 * ROWS, 6 * ROWS, 6 * ROWS - 1)
+        assert raw_rows(writers_store) == (6 * ROWS, 6 * ROWS, 6 * ROWS - 1)
         os.kill(old.pid, signal.SIGCONT)
         assert old.wait(15) == os.EX_TEMPFAIL
         assert old.stderr is not None
         assert "another" in old.stderr.read()
-    assert raw_rows(store) == (6 * ROWS, 6 * ROWS, 6 * ROWS - 1)
+    assert raw_rows(writers_store) == (6 * ROWS, 6 * ROWS, 6 * ROWS - 1)
 
 
 def test_an_insert_whose_body_is_still_on_its_way_when_the_writer_changes_is_refused(
-    store: Database, running: EngineProcess
+    writers_store: Database, writers_engine: EngineProcess
 ) -> None:
-    old, new = lease_on(store, "lock"), lease_on(store, "lock")
+    old, new = lease_on(writers_store, "lock"), lease_on(writers_store, "lock")
     old.take()
     columns = block(0)
-    types = dict(store.rows(f"DESCRIBE TABLE {NAME}.{TABLE}").rows[i][:2] for i in range(len(columns)))
+    types = dict(writers_store.rows(f"DESCRIBE TABLE {NAME}.{TABLE}").rows[i][:2] for i in range(len(columns)))
     body = encode_block(columns, types)
     insert = f"INSERT INTO {NAME}.{TABLE} ({', '.join(columns)}) FORMAT Native"
     query = urlencode({"query": insert, "query_id": old.query_id(), **WRITE})
-    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(running.url).port or 0)
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(writers_engine.url).port or 0)
     connection.putrequest("POST", f"/?{query}")
     connection.putheader("Content-Length", str(len(body)))
     connection.endheaders()
@@ -257,28 +128,32 @@ def test_an_insert_whose_body_is_still_on_its_way_when_the_writer_changes_is_ref
     reply = connection.getresponse()
     assert reply.status != http.client.OK
     assert b"fenced" in reply.read()
-    assert raw_rows(store)[0] == 0
+    assert raw_rows(writers_store)[0] == 0
     connection.close()
 
 
-def test_an_insert_that_runs_when_the_writer_changes_is_whole_or_gone_before_the_mark_is_read(store: Database) -> None:
+def test_an_insert_that_runs_when_the_writer_changes_is_whole_or_gone_before_the_mark_is_read(
+    writers_store: Database,
+) -> None:
     """Slow inserts of a killed client: each is many parts' worth of work, and none may land behind the mark."""
     for _ in range(5):
-        _take_over_during_an_insert(store, 300_000)
+        _take_over_during_an_insert(writers_store, 300_000)
 
 
-def _take_over_during_an_insert(store: Database, rows: int) -> None:
-    old, new = lease_on(store, "lock"), lease_on(store, "lock")
+def _take_over_during_an_insert(writers_store: Database, rows: int) -> None:
+    old, new = lease_on(writers_store, "lock"), lease_on(writers_store, "lock")
     old.take()
-    first = 1 + ClickHouseTables(store, NAME, LOG_ID).high_waters([TABLE], 0)[TABLE]
-    slow = threading.Thread(target=_quietly, args=(store, {**block(first, rows)}, old.query_id()), daemon=True)
+    first = 1 + ClickHouseTables(writers_store, NAME, LOG_ID).high_waters([TABLE], 0)[TABLE]
+    slow = threading.Thread(target=_quietly, args=(writers_store, {**block(first, rows)}, old.query_id()), daemon=True)
     slow.start()
-    until("the insert to run", lambda: _runs(store, old.holder) or not slow.is_alive(), within_s=10, every_s=0.001)
+    until(
+        "the insert to run", lambda: _runs(writers_store, old.holder) or not slow.is_alive(), within_s=10, every_s=0.001
+    )
     new.take()
-    mark = ClickHouseTables(store, NAME, LOG_ID, writer=new).high_waters([TABLE], 0)[TABLE]
-    assert not _runs(store, old.holder)
+    mark = ClickHouseTables(writers_store, NAME, LOG_ID, writer=new).high_waters([TABLE], 0)[TABLE]
+    assert not _runs(writers_store, old.holder)
     slow.join()
-    assert ClickHouseTables(store, NAME, LOG_ID).high_waters([TABLE], 0)[TABLE] == mark
+    assert ClickHouseTables(writers_store, NAME, LOG_ID).high_waters([TABLE], 0)[TABLE] == mark
     assert mark in (first - 1, first + rows - 1)
 
 
@@ -316,18 +191,18 @@ def test_a_fenced_holder_is_refused_over_every_protocol(database: Database, clic
 
 
 def test_a_killed_writer_is_followed_within_seconds_and_nothing_is_lost_or_doubled(
-    running: EngineProcess, store: Database, tmp_path: Path
+    writers_engine: EngineProcess, writers_store: Database, tmp_path: Path
 ) -> None:
     for where in (
         "sink.after_insert:kill@3", "sink.before_insert:kill@2", "sink.before_high_water:kill", "sink.after_high_water:kill",
         "lease.before_take:kill", "lease.before_renew:kill@2", "sink.after_insert:kill@1", "sink.before_insert:kill@9",
     ):  # fmt: skip
-        with writer(running.url, tmp_path / "same", 1_000_000, where) as killed:
+        with writer(writers_engine.url, tmp_path / "same", 1_000_000, where) as killed:
             assert killed.wait(30) == -signal.SIGKILL
     began = monotonic()
-    stored = raw_rows(store)
-    with writer(running.url, tmp_path / "same", stored[2] + 1 + 3 * ROWS) as last:
+    stored = raw_rows(writers_store)
+    with writer(writers_engine.url, tmp_path / "same", stored[2] + 1 + 3 * ROWS) as last:
         assert last.wait(30) == 0
     assert monotonic() - began < 10
     total = stored[2] + 1 + 3 * ROWS
-    assert raw_rows(store) == (total, total, total - 1)
+    assert raw_rows(writers_store) == (total, total, total - 1)
