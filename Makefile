@@ -1,20 +1,37 @@
 # Everything a fresh machine needs is done by the target that needs it, once.
-PYTHON ?= python3.11
+# python and extras that .venv was made with: they stay until others are named
+MADE_OF := $(shell cat .venv/.chosen 2>/dev/null)
+USUAL := python3.11 embedded,cpu,train
+PYTHON ?= $(firstword $(MADE_OF) $(USUAL))
 # gpu instead of cpu on a machine with CUDA; never both, they own one import name
-EXTRAS ?= embedded,cpu,train
+EXTRAS ?= $(lastword $(USUAL) $(MADE_OF))
+NOTHING :=
+override EXTRAS := $(subst $(NOTHING) $(NOTHING),,$(EXTRAS))
+$(if $(EXTRAS),,$(error EXTRAS: expected extras such as embedded,cpu,train))
 BIN := .venv/bin
+VERSION := 'import sys; print(sys.version_info[:2])'
 KERNELS := $(shell find processors models -name "*.py")
 
 # how often something is killed, on each kind of services
 KILLS ?= 20
 
-.PHONY: up test lint check bench faults clean help
+.PHONY: up test lint check bench faults clean help again
 
 help: ## show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.venv/.ready: pyproject.toml constraints.txt
+# written only where it differs, and then all of the below is done again
+ifneq ($(PYTHON) $(EXTRAS),$(MADE_OF))
+.venv/.chosen: again
+endif
+
+.venv/.chosen:
 	@command -v $(PYTHON) >/dev/null || { echo "expected $(PYTHON) (Python 3.11 or 3.12); name yours: make PYTHON=python3.12 …"; exit 1; }
+	@! test -x $(BIN)/python || test "$$($(PYTHON) -c $(VERSION))" = "$$($(BIN)/python -c $(VERSION))" || rm -rf .venv
+	! test -x $(BIN)/python || $(BIN)/python -m pip uninstall -qq --disable-pip-version-check --yes onnxruntime onnxruntime-gpu
+	@mkdir -p .venv && echo "$(PYTHON) $(EXTRAS)" > $@
+
+.venv/.ready: pyproject.toml constraints.txt .venv/.chosen
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@

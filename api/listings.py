@@ -112,7 +112,7 @@ LISTINGS: Final = (
     ),
     _listing(
         "bars", "/bars/{symbol}", "Closed bars of a symbol, the newest revision of each", "market:read", BARS.columns,
-        time="start", key=(),
+        time="start",
     ),
     _listing(
         "features", "/features/{symbol}/history", "Every feature after every event of a symbol; null until warm",

@@ -1,5 +1,6 @@
 """The newest row of a symbol, or the problem that there is none, with the symbols that may have been meant."""
 
+import logging
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import islice
@@ -8,11 +9,13 @@ from typing import Final
 from api.blocking import Blocking
 from api.ports import LatestRows
 from api.problems import Problem
+from schemas.errors import SchemaError
 from schemas.rows import Latest
 
 SUGGESTIONS: Final = 3
 CANDIDATES: Final = 2_000
 """Names compared at most: comparing costs about 20 µs each."""
+_log = logging.getLogger("tickwire.api")
 
 
 class Newest:
@@ -20,6 +23,8 @@ class Newest:
 
     def __init__(self, latest: LatestRows) -> None:
         self._latest, self._blocking = latest, Blocking()
+        self.unreadable: set[str] = set()
+        """Symbols whose row, when it was last looked for among others, was of another build."""
 
     async def symbols(self) -> Sequence[str]:
         """Every symbol that has a row."""
@@ -30,7 +35,7 @@ class Newest:
         return await self._latest.fetch(symbol)
 
     async def find_all(self, symbols: Sequence[str]) -> Sequence[Latest]:
-        """The rows of those symbols that have one."""
+        """The rows of those symbols that have one which can be read; one that cannot is told of once."""
         return await self._blocking.call(self._read_all, symbols)
 
     async def row(self, symbol: str) -> Latest:
@@ -46,7 +51,18 @@ class Newest:
             raise await self._blocking.call(self._unknown, symbol)
 
     def _read_all(self, symbols: Sequence[str]) -> Sequence[Latest]:
-        return [row for symbol in symbols if (row := self._latest.read(symbol)) is not None]
+        return [row for symbol in symbols if (row := self._read(symbol)) is not None]
+
+    def _read(self, symbol: str) -> Latest | None:
+        try:
+            row = self._latest.read(symbol)
+        except SchemaError as error:
+            if symbol not in self.unreadable:
+                self.unreadable.add(symbol)
+                _log.warning("left out until its symbol trades again: %s", error)
+            return None
+        self.unreadable.discard(symbol)
+        return row
 
     def _unknown(self, symbol: str) -> Problem:
         meant = similar(symbol, self._latest.symbols())

@@ -4,6 +4,7 @@ As draft-ietf-httpapi-idempotency-key-header has it. An answer is kept for a day
 be repeated. What a kept answer would tell once only, a secret, is left out of it.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
@@ -16,12 +17,14 @@ from msgspec import Struct
 from api.asked import invalid
 from api.blocking import Blocking
 from api.problems import Problem
+from schemas.errors import StoreUnavailable
 
 HEADER: Final = "idempotency-key"
 REPLAYED: Final = "idempotency-replayed"
 KEPT_S: Final = 86_400
 RUNNING_S: Final = 120
 """A request that has not been answered by then has died with its process."""
+_log = logging.getLogger("tickwire.api")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
@@ -77,7 +80,10 @@ class Once:
             await self._blocking.call(self._store.release, name)
             raise
         done = KeptAnswer(request=asked.request, status=answer.status_code, body=keep(bytes(answer.body)))
-        await self._blocking.call(self._store.keep, name, done, KEPT_S)
+        try:
+            await self._blocking.call(self._store.keep, name, done, KEPT_S)
+        except StoreUnavailable as error:  # what was asked for is done, and whoever asked must hear so
+            _log.warning("not kept for who asks again: %s", error)
         return answer
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from msgspec import Meta, Struct
 from starlette.exceptions import HTTPException
 
-from schemas.errors import BackendError, TickwireError
+from schemas.errors import BackendError, SchemaError, TickwireError
 
 _log = logging.getLogger("tickwire.api")
 MEDIA_TYPE: Final = "application/problem+json"
@@ -133,7 +133,7 @@ async def on_invalid(request: Request, error: Exception) -> Response:
 
 
 async def on_backend_error(request: Request, error: Exception) -> Response:
-    """A service behind us that did not answer; what it said stays in our logs."""
+    """A service behind us that did not answer, or holds what another build wrote; what it said stays in our logs."""
     _log.warning("backend failed", extra={"request_id": request.state.request_id, "error": str(error)})
     return render(
         request.scope, Problem("backend-unavailable", f"{type(error).__name__}: the answer is not available now")
@@ -159,5 +159,6 @@ HANDLERS: Final[Mapping[int | type[Exception], Any]] = {
     Problem: on_problem,
     RequestValidationError: on_invalid,
     BackendError: on_backend_error,
+    SchemaError: on_backend_error,
     HTTPException: on_http_error,
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from infra.clickhouse import Database
@@ -29,18 +30,29 @@ class ClickHouseArchive:
     name: str
     log_id: str
 
-    def days(self, partition: int) -> list[Day]:
-        """What is stored, by day of the broker's clock, which never falls with the offsets."""
+    def days(self, partition: int) -> Iterator[Day]:
+        """What is stored, by day of the broker's clock, which never falls with the offsets; a question each, so that none is
+        about the whole history."""
+        found = self.database.rows(
+            "SELECT DISTINCT toUInt16(toDate(partition)) AS day FROM system.parts "
+            "WHERE active AND database = {d:String} AND table IN {t:Array(String)} ORDER BY day",
+            {"d": self.name, "t": list(ARCHIVE)},
+        )
+        for (day,) in found.rows:
+            yield from self._of_day(partition, int(day))
+
+    def _of_day(self, partition: int, day: int) -> list[Day]:
+        """None where the log has nothing of that day."""
         tables = " UNION ALL ".join(
-            f"SELECT toUInt16(toDate(ts_broker)) AS day, src_offset FROM `{self.name}`.`{table}` "  # noqa: S608
-            "WHERE log_id = {log:String} AND src_partition = {partition:UInt16}"
+            f"SELECT src_offset FROM `{self.name}`.`{table}` WHERE toDate(ts_broker) = toDate({{day:UInt16}}) "  # noqa: S608
+            "AND log_id = {log:String} AND src_partition = {partition:UInt16}"
             for table in ARCHIVE
         )
-        found = self.database.rows(
-            f"SELECT day, min(src_offset), max(src_offset) FROM ({tables}) GROUP BY day ORDER BY day",  # noqa: S608
-            {"log": self.log_id, "partition": partition},
-        )
-        return [Day(day, first, last + 1) for day, first, last in found.rows]
+        ((count, first, last),) = self.database.rows(
+            f"SELECT count(), min(src_offset), max(src_offset) FROM ({tables})",  # noqa: S608
+            {"day": day, "log": self.log_id, "partition": partition},
+        ).rows
+        return [Day(day, int(first), int(last) + 1)] if count else []
 
     def first(self, partition: int) -> int | None:
         """Where the fold of this partition began, by the ledger or the first row; None where nothing is stored."""
@@ -50,13 +62,15 @@ class ClickHouseArchive:
             {"log": self.log_id, "partition": partition},
         ).rows[0]
         starts = [int(told[1])] if told[0] else []
-        starts += [day.first for day in self.days(partition)[:1]]
+        starts += [day.first for day in islice(self.days(partition), 1)]
         return min(starts, default=None)
 
     def read(self, partition: int, first: int, end: int) -> Iterator[Archived]:
         """The records `first` to `end` (not included), at most `WINDOW` at once, and what is missing of them."""
         at = first
         for day in self.days(partition):
+            if at >= end:
+                break
             until = min(day.end, end)
             while at < until:
                 stop = min(until, max(at, day.first) + WINDOW)

@@ -2,11 +2,12 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
 
+from infra.private import private_folder
 from processors.sessions import Calendar
 from schemas.errors import SettingsError
 
@@ -20,11 +21,11 @@ def calendar(name: str, kept: Path | None = None) -> Calendar:
     """The sessions of an exchange, from the folder `kept` where they are there. `SettingsError` for a name that is none."""
     if kept is None:
         return _computed(name)
-    path = kept / f"{name}-{FIRST_SESSION}-{LAST_SESSION}-{'-'.join(version(maker) for maker in MAKERS)}.npz"
+    path = kept / f"2-{name}-{FIRST_SESSION}-{LAST_SESSION}-{'-'.join(version(maker) for maker in MAKERS)}.npz"
     if (found := _read(path)) is not None:
         return found
     made = _computed(name)
-    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(kept)
     draft = path.with_suffix(".new.npz")
     np.savez(draft, start=made.start, open=made.open, close=made.close)
     draft.replace(path)
@@ -49,10 +50,17 @@ def _computed(name: str) -> Calendar:
         raise SettingsError(
             f"TICKWIRE_FOLD__CALENDARS: no exchange calendar is named {name!r}, for example XNYS"
         ) from error
+    made = sessions_of(found)
+    if not (made.close[:-1] <= made.start[1:]).all():
+        raise SettingsError(
+            f"TICKWIRE_FOLD__CALENDARS: sessions of {name} overlap; name the calendar of another exchange"
+        )
+    return made
+
+
+def sessions_of(found: Any) -> Calendar:
+    """Of a calendar of `exchange_calendars`: sessions start at local midnight, or when they open on the evening before."""
     schedule = found.schedule
-    midnight = schedule.index.tz_localize(found.tz).tz_convert("UTC")
-    return Calendar(
-        start=midnight.as_unit("ns").asi8,
-        open=np.asarray(schedule["open"].dt.as_unit("ns").astype("int64")),
-        close=np.asarray(schedule["close"].dt.as_unit("ns").astype("int64")),
-    )
+    local = schedule.index.tz_localize(found.tz, nonexistent="shift_forward", ambiguous=True)
+    opened, closed = (np.asarray(schedule[each].dt.as_unit("ns").astype("int64")) for each in ("open", "close"))
+    return Calendar(np.minimum(local.tz_convert("UTC").as_unit("ns").asi8, opened), opened, closed)

@@ -114,7 +114,13 @@ def connect(
 
 
 def _endpoint(url: str, timeout_s: float, connect_timeout_s: float, compression: str, name: str) -> Endpoint:
-    parts = urlsplit(url)
+    try:
+        parts, port = urlsplit(url), urlsplit(url).port
+    except ValueError:  # its words may have a part of a password
+        raise SettingsError(
+            "expected a ClickHouse URL such as http://user:password@host:8123/market with a port from 1 to 65535, found one "
+            "whose host or port cannot be read; write / # and @ in a password as %2F %23 and %40"
+        ) from None
     if parts.scheme not in SCHEMES or parts.hostname is None:
         shown = url if parts.password is None else url.replace(parts.password, "***")
         raise SettingsError(
@@ -131,7 +137,7 @@ def _endpoint(url: str, timeout_s: float, connect_timeout_s: float, compression:
     return Endpoint(
         parts.scheme,
         parts.hostname,
-        parts.port or SCHEMES[parts.scheme],
+        port or SCHEMES[parts.scheme],
         unquote(parts.username or "default"),
         unquote(parts.password or ""),
         unquote(parts.path.strip("/")) or "default",

@@ -154,7 +154,11 @@ class HttpDatabase:
 
 def _is_quiet(connection: http.client.HTTPConnection) -> bool:
     """Whether an idle connection still stands: one that has something to read was closed by the other side."""
-    return connection.sock is not None and not select.select([connection.sock], [], [], 0)[0]
+    if connection.sock is None:
+        return False
+    watched = select.poll()  # select() knows no descriptor beyond 1023
+    watched.register(connection.sock, select.POLLIN)
+    return not watched.poll(0)
 
 
 def _query_parameters(parameters: Parameters | None) -> Mapping[str, str]:

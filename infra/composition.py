@@ -51,9 +51,9 @@ def calendars(settings: Settings) -> Path:
     return settings.data / "calendars"
 
 
-def step_name(fold_rules: FoldRules) -> str:
+def step_name(fold_rules: FoldRules, calendars: Sessions) -> str:
     """Changes with everything that decides what is folded; fresh state goes with a fresh name."""
-    told = f"v{VERSION} {FEATURES_ID} {fold_rules!r} {OnlineModel(FEATURE_NAMES).id}"
+    told = f"v{VERSION} {FEATURES_ID} {fold_rules!r} {OnlineModel(FEATURE_NAMES).id} {calendars.fingerprint()}"
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 

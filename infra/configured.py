@@ -7,6 +7,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +20,10 @@ from schemas.errors import SettingsError
 
 PREFIX: Final = "TICKWIRE_"
 DELIMITER: Final = "__"
+CONFIG: Final = f"{PREFIX}CONFIG"
+"""Names another file than `FILE`."""
 FILE: Final = "tickwire.toml"
+MASK: Final = "********"
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,17 @@ class Line:
 
 def load(environment: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
     """The settings in force; raises `SettingsError` naming what is unknown or impossible."""
-    return _validated(_gathered(environment, file)[0])
+    settings = _validated(_gathered(environment, file)[0])
+    _confirm_folder(settings.data)
+    return settings
+
+
+def _confirm_folder(data: Path) -> None:
+    """`SettingsError` where the data directory cannot be made, because a file has its name or is above it."""
+    with suppress(PermissionError):  # told by whoever wants to write there
+        for each in (data, *data.parents):
+            if each.exists() and not each.is_dir():
+                raise SettingsError(f"{PREFIX}DATA: expected a folder, found a file at {each}; name another place")
 
 
 def explain(environment: Mapping[str, str] | None = None, file: Path | None = None) -> list[Line]:
@@ -45,37 +59,55 @@ def explain(environment: Mapping[str, str] | None = None, file: Path | None = No
 
 def _gathered(environment: Mapping[str, str] | None, file: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
     environment = os.environ if environment is None else environment
-    chosen = file or Path(environment.get(f"{PREFIX}CONFIG", FILE))
-    known = [name for name, _ in _leaves(Settings(), PREFIX)]
+    named = environment.get(CONFIG) if file is None else None
+    chosen = file or Path(FILE if named is None else named)
+    known = dict(_leaves(Settings(), PREFIX))
     tree: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    if chosen.exists():
-        try:
-            table = tomllib.loads(chosen.read_text())
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{chosen}: expected TOML, {error}") from error
-        for name, value in _flat(table, PREFIX, known):
-            _put(tree, _checked(name, known, f"{chosen}: "), value)
-            origins[name] = str(chosen)
+    for name, value in _flat(_table(chosen, must_be=named is not None), PREFIX, known):
+        _put(tree, _checked(name, known, f"{chosen}: "), _parsed(name, value, known[name]))
+        origins[name] = str(chosen)
     for name, value in environment.items():
-        if name.startswith(PREFIX) and name not in {f"{PREFIX}CONFIG", f"{PREFIX}TEST_DATA"}:
-            _put(tree, _checked(name, known, ""), value)
+        if name.startswith(PREFIX) and name not in {CONFIG, f"{PREFIX}TEST_DATA"}:
+            _put(tree, _checked(name, known, ""), _parsed(name, value, known[name]))
             origins[name] = "environment"
     return tree, origins
+
+
+def _table(chosen: Path, *, must_be: bool) -> dict[str, Any]:
+    """What the file says; nothing where there is none, unless it `must_be` because somebody named it."""
+    try:
+        return tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if not must_be:
+            return {}
+        raise SettingsError(f"{CONFIG}: expected a file, found none at {chosen}") from error
+    except OSError as error:
+        where = f"{CONFIG}: " if must_be else ""
+        raise SettingsError(f"{where}{chosen}: expected a file that can be read, found: {error.strerror}") from error
+    except ValueError as error:  # also of bytes that are not UTF-8
+        raise SettingsError(f"{chosen}: expected TOML, {error}") from error
 
 
 def _validated(tree: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        told = [
-            f"{PREFIX}{DELIMITER.join(str(part).upper() for part in item['loc'])}: {item['msg']}, was {item['input']!r}"
-            for item in error.errors()
-        ]
-        raise SettingsError("; ".join(told)) from error
+        raise SettingsError(
+            "; ".join(_told(item["loc"], item["msg"], item["input"]) for item in error.errors())
+        ) from error
 
 
-def _checked(name: str, known: list[str], where: str) -> str:
+def _told(where: tuple[int | str, ...], why: str, found: object) -> str:
+    """A fault with the variable that has it; a secret is not repeated."""
+    name = f"{PREFIX}{DELIMITER.join(str(part).upper() for part in where)}"
+    secrets = [each for each, value in _leaves(Settings(), PREFIX) if isinstance(value, SecretStr)]
+    secret = any(name == each or name.startswith(each + DELIMITER) for each in secrets)
+    was = MASK if secret else _shown(found) if isinstance(found, timedelta) else repr(found)
+    return f"{name}: {why}, was {was}"
+
+
+def _checked(name: str, known: Mapping[str, Any], where: str) -> str:
     if name in known:
         return name
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -87,22 +119,26 @@ def _put(tree: dict[str, Any], name: str, value: Any) -> None:
     *sections, leaf = name.removeprefix(PREFIX).lower().split(DELIMITER)
     for section in sections:
         tree = tree.setdefault(section, {})
-    tree[leaf] = _parsed(value)
+    tree[leaf] = value
 
 
-def _parsed(value: Any) -> Any:
-    """Lists and tables are written as JSON; durations as seconds or ISO 8601."""
+def _parsed(name: str, value: Any, default: Any) -> Any:
+    """Lists and tables, which their defaults tell from the rest, are written as JSON; durations as seconds or ISO 8601."""
     if not isinstance(value, str):
         return value
-    text = value.strip()
-    if text[:1] in {"{", "["}:
-        import json  # noqa: PLC0415
+    if not isinstance(default, tuple | dict):
+        return value.strip()
+    import json  # noqa: PLC0415
 
-        return json.loads(text)
-    return text
+    kind, what, shown = (list, "list", list(default[:1])) if isinstance(default, tuple) else (dict, "object", default)
+    with suppress(ValueError):
+        if isinstance(found := json.loads(value), kind):
+            return found
+    example = f" such as {json.dumps(shown, default=timedelta.total_seconds)}" if shown else ""
+    raise SettingsError(f"{name}: expected a JSON {what}{example}, was {value!r}")
 
 
-def _flat(table: Mapping[str, Any], prefix: str, known: list[str]) -> Iterator[tuple[str, Any]]:
+def _flat(table: Mapping[str, Any], prefix: str, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         name = f"{prefix}{key.upper()}"
         if isinstance(value, dict) and name not in known:
@@ -122,7 +158,7 @@ def _leaves(section: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, SecretStr):
-        return "********" if value.get_secret_value() else ""
+        return MASK if value.get_secret_value() else ""
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
     return "" if value is None else str(value)

@@ -19,7 +19,7 @@ from models.manifest import About, Label, TrainedOn
 from models.report import Part, Report
 from models.walk_forward import BAR_NS, Split, split_at, walk_forward
 from processors.features import FEATURES_ID
-from schemas.errors import InputError
+from schemas.errors import InputError, TrainingError
 from streams.recorded import Recorded, fold_recordings, regular_hours
 from streams.recordings.lean_equity import VENUE
 from streams.recordings.zones import NEW_YORK, epoch_ns, zone
@@ -119,11 +119,19 @@ def _midnight(day: date) -> int:
 
 
 def _part(held: Contest, number: int | None, questions: Questions) -> Part:
-    """One symbol's rows, or all."""
-    mine = held if number is None else of_symbol(held, number)
-    blocks = Blocks.of(mine.tested.ts, block_ns=questions.block_ns, draws=questions.draws, seed=questions.seed)
-    name = "All symbols" if number is None else mine.tested.symbols[number]
-    return Part(name, mine, evaluate(mine, blocks))
+    """One symbol's rows, or all; a symbol with too few blocks of them has no intervals."""
+    if number is None:
+        return Part("All symbols", held, evaluate(held, _blocks(held, questions)))
+    mine = of_symbol(held, number)
+    try:
+        blocks = _blocks(mine, questions)
+    except TrainingError:
+        blocks = Blocks.undrawn(mine.tested.ts)
+    return Part(mine.tested.symbols[number], mine, evaluate(mine, blocks))
+
+
+def _blocks(held: Contest, questions: Questions) -> Blocks:
+    return Blocks.of(held.tested.ts, block_ns=questions.block_ns, draws=questions.draws, seed=questions.seed)
 
 
 def _facts(held: Contest, splits: Sequence[Split], questions: Questions) -> list[str]:

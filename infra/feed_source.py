@@ -8,20 +8,22 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Union
 
 import msgspec
 import structlog
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from api.feed.channels import CHANNEL_OF_EVENT, CHANNEL_OF_TOPIC, CHANNELS
 from api.feed.hub import FeedHub
-from api.feed.inbox import Topical
+from api.feed.inbox import Item, Topical
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.settings import Kafka
 from schemas.errors import SchemaError
+from schemas.events import Cancel, Correction, NewsSignal, Quote, Trade
 from schemas.topics import BARS, EVENTS
+from streams.decode import LARGEST
 
 MOST: Final = 4096
 WAIT_S: Final = 0.1
@@ -44,14 +46,21 @@ class _Said(msgspec.Struct):
     rev: int = 0
 
 
-class _Event(msgspec.Struct):
-    """What is needed of an event."""
-
-    type: str
-
-
 _SAID: Final = msgspec.json.Decoder(_Said)
-_EVENT: Final = msgspec.json.Decoder(_Event)
+_EXACT: Final = msgspec.json.Decoder(
+    Union[  # noqa: UP007
+        tuple(
+            msgspec.defstruct(
+                each.__name__, (), bases=(each,), tag_field="type", tag=each.__struct_config__.tag, kw_only=True,
+                frozen=True, gc=False, forbid_unknown_fields=True,
+            )
+            for each in (Trade, Quote, NewsSignal, Correction, Cancel)
+        )
+    ]
+)  # fmt: skip
+"""Events that say nothing but what we know: every number in them is bounded, so every view can show it."""
+DEEPER: Final = 100
+"""Levels of lists and objects that there must be room for around an event: a client finds it inside a frame."""
 
 
 @dataclass
@@ -63,44 +72,63 @@ class CurrentLog:
     ask: Callable[[], str]
     _others: set[str] = field(default_factory=set)
 
-    def is_ours(self, log_id: str) -> bool:
-        """Whether a message of this log is to be sent; a log that has just begun is, from now on."""
-        if log_id != self.log_id and log_id not in self._others:
-            if log_id == self.ask():
-                self._others.add(self.log_id)
-                self.log_id = log_id
-                self.hub.between(lambda: self.hub.begin_epoch(log_id))
-            else:
-                self._others.add(log_id)
-        return log_id == self.log_id
+    def turn_to(self, log_id: str) -> Sequence[Item]:
+        """What comes before a message of this log: the new epoch, where the log has just begun and is ours from now on."""
+        if log_id == self.log_id or log_id in self._others:
+            return ()
+        if log_id != self.ask():
+            self._others.add(log_id)
+            return ()
+        self._others.add(self.log_id)
+        self.log_id = log_id
+        return (lambda: self.hub.begin_epoch(log_id),)
 
 
-def said_by_flow(log: CurrentLog | None, topics: Mapping[str, str]) -> Callable[[Any], list[Topical]]:
+def said_by_flow(log: CurrentLog | None, topics: Mapping[str, str]) -> Callable[[Any], Sequence[Item]]:
     """How to read the topics that we write: by topic, its channel. Without a log nothing has a number of its own."""
 
-    def read(message: Any) -> list[Topical]:
+    def read(message: Any) -> Sequence[Item]:
         channel, symbol, payload = topics[message.topic()], message.key().decode(), message.value()
         if log is None:
             return [Topical(channel, symbol, payload)]
         said = _SAID.decode(payload)
-        if not log.is_ours(said.log_id):
+        before = log.turn_to(said.log_id)
+        if said.log_id != log.log_id:
             return []
         if CHANNELS[channel].linked:
-            return [Topical(channel, symbol, payload, message.offset() + 1)]
+            return [*before, Topical(channel, symbol, payload, message.offset() + 1)]
         topical = [Topical(channel, symbol, payload, said.seq or None, said.rev > 0)]
         if CHANNELS[channel].topic == BARS.name and f"bars.{said.kind}" in CHANNELS:
             topical.append(Topical(f"bars.{said.kind}", symbol, payload, said.kind_seq or None, said.rev > 0))
-        return topical
+        return [*before, *topical]
 
     return read
 
 
 def on_the_log(message: Any) -> list[Topical]:
-    """How to read events; those that belong to no channel are nobody's."""
-    channel = CHANNEL_OF_EVENT.get(_EVENT.decode(message.value()).type)
-    if channel is None or not message.key():
+    """How to read events; those that belong to no channel are nobody's.
+
+    Raises: `SchemaError` for what the fold rejects too, and for what cannot be said in every format and to every client.
+    """
+    key, value = message.key(), message.value()
+    if not key:
         return []
-    return [Topical(channel, message.key().decode(), message.value(), message.offset() + 1)]
+    channel = CHANNEL_OF_EVENT.get(_event(value).__struct_config__.tag)
+    return [] if channel is None else [Topical(channel, key.decode(), value, message.offset() + 1)]
+
+
+def _event(value: bytes) -> Any:
+    if len(value) > LARGEST:
+        raise SchemaError(f"expected at most {LARGEST} bytes, found {len(value)}")
+    try:
+        return _EXACT.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        event = EVENTS.decode(value)  # of another build, or none that belongs to a channel
+    try:
+        msgspec.msgpack.encode(msgspec.json.decode(b"[" * DEEPER + value + b"]" * DEEPER))
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
+        raise SchemaError(f"its fields that we do not know cannot be said to clients: {error}") from error
+    return event
 
 
 @dataclass
@@ -114,9 +142,11 @@ class FeedSource:
     hub: FeedHub
     topics: Sequence[str]
     channels: Collection[str]
-    read: Callable[[Any], list[Topical]]
+    read: Callable[[Any], Sequence[Item]]
     now_ms: Callable[[], int]
     wanted: Callable[[], bool] = lambda: True
+    _lost: bool = field(default=False, init=False)
+    """The broker no longer has what was to be read next: reading cannot go on as if nothing were missing."""
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set."""
@@ -133,11 +163,12 @@ class FeedSource:
         self.hub.forget(self.channels)
 
     def _follow(self, stop: threading.Event) -> None:
-        consumer = Consumer({**client_config(self.kafka), **READER, "auto.offset.reset": "latest"})
+        """Hand on what is read, until nobody wants it, or some of what would come next is gone."""
+        consumer, self._lost = Consumer({**client_config(self.kafka), **READER}), False
         try:
             deadline = time.monotonic() + FILL_S
             left: dict[tuple[str, int], int] | None = self._assign(consumer)
-            while not stop.is_set() and self.wanted():
+            while not stop.is_set() and not self._lost and self.wanted():
                 if left is not None and (not left or time.monotonic() > deadline):
                     self.hub.between(lambda: self.hub.filled(self.channels))
                     left = None
@@ -171,11 +202,12 @@ class FeedSource:
             if each.offset < (end := ends.get((each.topic, each.partition), OFFSET_END))
         }
 
-    def _topical(self, messages: Sequence[Any]) -> list[Topical]:
+    def _topical(self, messages: Sequence[Any]) -> list[Item]:
         """What can be handed on; the rest is told."""
-        topical: list[Topical] = []
+        topical: list[Item] = []
         for message in messages:
             if message.error() is not None:
+                self._lost |= message.error().code() == KafkaError._AUTO_OFFSET_RESET
                 structlog.get_logger().warning("feed", reason=message.error().str())
             elif message.key() is None or message.value() is None:
                 structlog.get_logger().warning("feed", reason="a record without key or value", topic=message.topic())
@@ -183,10 +215,10 @@ class FeedSource:
                 topical += self._read(message)
         return topical
 
-    def _read(self, message: Any) -> list[Topical]:
+    def _read(self, message: Any) -> Sequence[Item]:
         try:
             return self.read(message)
-        except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError) as error:
             at = f"{message.topic()}[{message.partition()}]@{message.offset()}"
             structlog.get_logger().warning(
                 "feed", reason=f"{at}: expected a message of ours, found another one: {error}"

@@ -14,6 +14,7 @@ from infra.clickhouse import Database, quoted_column
 from infra.native_format import Column
 from infra.sql.files import written
 from schemas.tables import BARS
+from schemas.views import CLOSED_BY
 
 _TIME: Final = "fromUnixTimestamp64Nano({{{name}:Int64}})"
 
@@ -70,7 +71,7 @@ class ClickHouseHistory:
         """The newest revision of each bar that holds a trade."""
         return (
             f"(SELECT * FROM `{self._name}`.bars FINAL WHERE {' AND '.join(wanted)} "  # noqa: S608
-            "ORDER BY start, rev DESC LIMIT 1 BY start) WHERE n_trades > 0"
+            f"ORDER BY start, rev DESC LIMIT 1 BY start, {CLOSED_BY}) WHERE n_trades > 0"
         )
 
 

@@ -37,8 +37,9 @@ def at(settings: Settings, addresses: Mapping[str, str]) -> Settings:
     """The settings with these addresses where they name none."""
     kafka: dict[str, Any] = {}
     if not settings.kafka.bootstrap:
-        kafka = {"bootstrap": addresses["kafka"], "log_file": addresses["log_file"]}
-        kafka["retention"] = settings.kafka.retention or EMBEDDED_RETENTION
+        kafka = {"bootstrap": addresses["kafka"]}
+        if log_file := addresses["log_file"]:  # there is none where `up` itself was given a broker
+            kafka |= {"log_file": log_file, "retention": settings.kafka.retention or EMBEDDED_RETENTION}
     given: dict[str, dict[str, Any]] = {"kafka": kafka, "clickhouse": {}, "redis": {}, "api": {}, "sql": {}}
     if not settings.clickhouse.url.get_secret_value():
         given["clickhouse"]["url"] = addresses["clickhouse_url"]

@@ -17,6 +17,8 @@ from schemas.errors import BackendError, LogError
 from schemas.topics import EVENTS, TOPICS, Topic
 
 ANSWER_S: Final = 15
+SURPLUS_S: Final = 5
+"""What is waited longer than a request may take, so that the client's own words about it arrive."""
 CLIENT: Final[Mapping[str, Any]] = {"socket.keepalive.enable": True, "log_level": 3}
 
 
@@ -79,6 +81,8 @@ def create_topics(kafka: Kafka) -> list[str]:
     for name, made in (admin.create_topics(wanted) if wanted else {}).items():
         try:
             made.result(ANSWER_S)
+        except TimeoutError as error:
+            raise BackendError(f"topic {name} could not be made: no answer within {ANSWER_S} s") from error
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise LogError(f"topic {name} could not be made: {error.args[0].str()}") from error
@@ -104,7 +108,11 @@ def topic_id(kafka: Kafka, topic: str = EVENTS.name, admin: AdminClient | None =
     while True:
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_S)
         try:
-            return str(described[topic].result(ANSWER_S).topic_id)
+            return str(described[topic].result(ANSWER_S + SURPLUS_S).topic_id)
+        except TimeoutError as error:
+            raise BackendError(
+                f"topic {topic} cannot be described: no answer within {ANSWER_S + SURPLUS_S} s"
+            ) from error
         except KafkaException as error:
             fresh = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART  # brokers hear of a new topic one by one
             if not fresh:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from infra.failpoints import hit
 from infra.kafka import ANSWER_S, client_config
 from infra.settings import Kafka
-from schemas.errors import LogError
+from schemas.errors import LogError, RecoveryError, TickwireError
 from schemas.topics import EVENTS
 from streams.decode import Poll
 
@@ -97,7 +98,8 @@ class KafkaLog:
     """`streams.ports.Log` over Kafka: the log `log_id`, which begins at `starts` and, once closed, stops at `ends`.
 
     `known`: by partition, the offset behind the newest record that our history holds; a log that no longer reaches from
-    there is refused.
+    there is refused. `held`: the same by the tables that have a row of every record, for state that claims to have folded
+    more; not compared where None.
     """
 
     kafka: Kafka
@@ -107,13 +109,18 @@ class KafkaLog:
     starts: Mapping[int, int] = field(default_factory=dict)
     ends: Mapping[int, int] | None = None
     known: Mapping[int, int] = field(default_factory=dict)
+    held: Mapping[int, int] | None = None
+    gives_up: bool = False
+    """Records of a closed log that retention has passed are given up, and counted in `lost`; `LogError` else."""
+    lost: dict[int, int] = field(default_factory=dict)
+    """By partition, how many records of a closed log passed out of retention before they were folded."""
 
     def open(self, partition: int, offset: int | None) -> KafkaPartitionReader:
         consumer = Consumer({**client_config(self.kafka), **READER})
         try:
             low, high = consumer.get_watermark_offsets(TopicPartition(EVENTS.name, partition), timeout=ANSWER_S)
             start, end = self._reach(partition, offset, low, high)
-        except LogError:
+        except TickwireError:
             consumer.close()
             raise
         if end is None or start < end:
@@ -124,23 +131,63 @@ class KafkaLog:
     def _reach(self, partition: int, offset: int | None, low: int, high: int) -> tuple[int, int | None]:
         """Where reading begins and, for a closed log, ends; `LogError` where records between are gone."""
         first, end = self.starts.get(partition, 0), None if self.ends is None else self.ends.get(partition, 0)
-        start = max(low, first) if offset is None else offset
-        if end is not None and (start >= end or end <= low):
-            return max(start, end), end  # all that is left of it has been folded
+        start, folded = max(low, first) if offset is None else offset, first if offset is None else offset
+        if self.gives_up and end is not None and folded < min(low, end):
+            start = self._lose(partition, folded, min(low, end))
+        if end is not None and start >= end:
+            return start, end  # all that is left of it has been folded
         told = f"{EVENTS.name}[{partition}]: expected offset {start} where reading goes on, found {low} to {high}; "
         known = max(start, self.known.get(partition, 0))
         if known > high:
             raise LogError(
                 f"{told}the log has lost its end: at least {known - high} records that we have read are gone, and their "
-                f"offsets would be given out again; run `tickwire rebuild --new-log` to go on under a new identity"
+                f"offsets would be given out again; the topic has kept its id, so give the log a name of its own: set "
+                f"TICKWIRE_KAFKA__LOG_ID to a new one for every process, then run `tickwire rebuild --new-log` (what the topic "
+                f"holds is folded again under it; the old history stays)"
             )
-        if start < low or (offset is None and first < low and 0 < self.known.get(partition, 0) < low):
-            gone = low - (start if offset is not None else self.known[partition])
+        if start < low:
             raise LogError(
-                f"{told}the topic's retention has passed {gone} records that were not folded; run `tickwire rebuild`, "
+                f"{told}the topic's retention has passed {low - start} records that were not folded; run `tickwire rebuild`, "
                 "which goes on from what ClickHouse holds"
             )
+        if offset is None:
+            self._confirm_whole(partition, low, first)
+        else:
+            self._confirm_held(partition, offset, max(low, first))
         return start, end
+
+    def _lose(self, partition: int, start: int, end: int) -> int:
+        """Give up what nobody can read any more: a closed log is not rebuilt for it, and the next one waits."""
+        self.lost[partition] = end - start
+        structlog.get_logger().warning(
+            "the topic's retention has passed records of a closed log that were not folded",
+            log_id=self.log_id, partition=partition, first=start, lost=end - start,
+        )  # fmt: skip
+        return end
+
+    def _confirm_whole(self, partition: int, low: int, first: int) -> None:
+        """`RecoveryError` where there is no state, though there is history, and what it was folded from is no longer all here."""
+        known = self.known.get(partition, 0)
+        if first < low and known:
+            raise RecoveryError(
+                f"{EVENTS.name}[{partition}]",
+                f"none of this partition, though ClickHouse has rows of its records below offset {known}, of which the topic "
+                f"no longer has those below {low}: another group folded them, or the state is gone",
+                "run `tickwire rebuild`, which goes on from what ClickHouse holds",
+            )
+
+    def _confirm_held(self, partition: int, offset: int, least: int) -> None:
+        """`RecoveryError` where the state has folded records of which ClickHouse has no row: rows come before state.
+
+        State that has folded nothing yet goes on from `least`, where the log begins.
+        """
+        held = offset if self.held is None else self.held.get(partition, 0)
+        if held < offset and (held or offset > least):
+            raise RecoveryError(
+                f"{EVENTS.name}[{partition}]",
+                f"one that has folded every record below offset {offset}, while ClickHouse has rows of those below {held} "
+                "only: ClickHouse has lost its end, and going on would leave that hole for good",
+            )
 
 
 def end_offsets(kafka: Kafka, topic: str = EVENTS.name) -> dict[int, tuple[int, int]]:

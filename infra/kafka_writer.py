@@ -73,17 +73,14 @@ class KafkaWriter:
     def send(self, topic: Topic[Any], partition: int, messages: Sequence[tuple[str, bytes]]) -> None:
         """Hand over what the flow says."""
         self._permit()
-        produce, name, headers, undelivered = (
-            self._producer.inner.produce,
-            topic.name,
-            topic.headers,
-            self._producer.undelivered,
-        )
+        name, headers, producer = topic.name, topic.headers, self._producer
+        produce, told = producer.inner.produce, producer.undelivered()
         for key, value in messages:
             try:
-                produce(name, value, key or None, partition, on_delivery=undelivered, headers=headers)
+                produce(name, value, key or None, partition, on_delivery=told, headers=headers)
             except (BufferError, KafkaException):  # the queue is full, or it says what is wrong
                 self._put(topic, partition, key, value)
+                produce, told = producer.inner.produce, producer.undelivered()  # it may be another one by now
         self._producer.poll()
 
     def flush(self) -> None:

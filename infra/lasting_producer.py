@@ -46,9 +46,9 @@ class LastingProducer:
         self._lock = threading.RLock()
         self.inner = Producer(self._config)
 
-    def undelivered(self, error: KafkaError | None, message: Message) -> None:
-        """The delivery callback of whoever produces by `inner`."""
-        self._returned += [(0, error, message)]
+    def undelivered(self) -> Callable[[KafkaError | None, Message], None]:
+        """The delivery callback of whoever produces by `inner`, until anything else was handed over: its place in the order."""
+        return partial(self._undelivered, next(self._numbers))
 
     def _undelivered(self, number: int, error: KafkaError | None, message: Message) -> None:
         """The client calls this with its own exception pending once the producer is finished: any call would fail here."""
@@ -56,8 +56,8 @@ class LastingProducer:
 
     def produce(self, topic: str, partition: int, key: Any, value: Any, headers: Any) -> None:
         """Hand a record over; waits while the queue is full. DeliveryError where it or one before it cannot be taken."""
-        told = partial(self._undelivered, next(self._numbers))
         while True:
+            told = self.undelivered()  # anew each time: behind what a renewal has sent again meanwhile
             try:
                 self.inner.produce(topic, value, key, partition, on_delivery=told, headers=headers)
                 return

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
+from infra.private import private_folder
 from schemas.errors import WriterHeld
 
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -23,7 +24,7 @@ def locked(directory: Path, topic: str, partitions: Sequence[int], group: str) -
 
     WriterHeld at once where another process holds one: two writers of one partition would race.
     """
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(directory)
     with ExitStack() as held:
         held.enter_context(_of_writer(directory / f"group-{group}.lock", f"the state of --group {group}"))
         boot, names = boot_id(), {}

@@ -1,4 +1,4 @@
-"""Which log we read: offsets mean something only together with the identity of their log (DESIGN section 5).
+"""Which log we read: offsets mean something only together with the identity of their log (ADR 9).
 
 On Kafka it is the topic's id, and one log is all there is. The embedded broker loses the end of its log when it is killed and
 gives those offsets out again: there a log is a stretch of the topic, closed at the end that was found, and the next one
@@ -13,6 +13,7 @@ import msgspec
 
 from infra.kafka import topic_id
 from infra.kafka_log import KafkaLog, end_offsets
+from infra.private import private_folder
 from infra.settings import Kafka
 from schemas.errors import LogError
 from schemas.topics import EVENTS
@@ -63,7 +64,7 @@ def read_logs(path: Path) -> list[LogIdentity]:
 
 def write_logs(path: Path, logs: Sequence[LogIdentity]) -> None:
     """Replace the file as a whole."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     draft = path.with_suffix(".new")
     draft.write_bytes(msgspec.json.format(msgspec.json.encode(list(logs)), indent=1) + b"\n")
     draft.replace(path)
@@ -102,6 +103,7 @@ def spans(kafka: Kafka, log: LogIdentity) -> dict[int, tuple[int, int]]:
     found = {}
     for partition, (low, high) in end_offsets(kafka).items():
         end = log.end(partition)
-        first = max(low, log.start(partition))
-        found[partition] = (first, max(first, high if end is None else min(high, end)))
+        first, until = max(low, log.start(partition)), high if end is None else min(high, end)
+        first = first if end is None else min(first, end)
+        found[partition] = (first, max(first, until))
     return found

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from infra.clickhouse import Database, connect
+from infra.high_water import HighWaters
 from infra.log_identity import FILE, LogIdentity, current_log, read_logs, write_logs
 from infra.settings import Settings
 from schemas.errors import LogError
@@ -103,18 +104,11 @@ class LogRecords:
         else:
             self.keep([msgspec.structs.replace(log, opened_ns=last.opened_ns, why=last.why)])
 
-    def reached(self, tables: Iterable[str], log_id: str) -> Mapping[int, int]:
-        """Partition to the offset behind the newest record of a log that any table holds a row of."""
-        each = " UNION ALL ".join(
-            f"SELECT src_partition, max(src_offset) + 1 AS next FROM `{self._name}`.`{table}` "  # noqa: S608
-            "WHERE log_id = {log_id:String} GROUP BY src_partition"
-            for table in tables
-        )
-        found = self._database.rows(
-            f"SELECT src_partition, max(next) FROM ({each}) GROUP BY src_partition",  # noqa: S608
-            {"log_id": log_id},
-        )
-        return {int(partition): int(after) for partition, after in found.rows}
+    def reached(self, tables: Sequence[str], log: LogIdentity, partitions: Iterable[int]) -> Mapping[int, int]:
+        """Partition to the offset behind the newest record of a log that any of these tables holds a row of."""
+        held = HighWaters(self._database, self._name, log.log_id, tables)
+        found = {partition: held.after(partition, log.start(partition)) for partition in partitions}
+        return {partition: after for partition, after in found.items() if after}
 
 
 def adopt(settings: Settings, why: str = "rebuild --new-log") -> LogIdentity:

@@ -29,9 +29,11 @@ class LogWatch:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._over.set()
         self._thread.join(timeout=5)
+        if kind is not None and issubclass(kind, SystemExit):  # what was under way was told to end: by us?
+            self.complain()
 
     def complain(self) -> None:
         """`LogError` where the log was found to be another one."""

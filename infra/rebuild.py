@@ -1,8 +1,8 @@
 """Rebuilding the state of a scoring process from the log: the topic, and ClickHouse for what the topic no longer has."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,13 +22,15 @@ from schemas.rows import Latest
 from streams.blocks import BlockBuffer
 from streams.decode import decode
 from streams.messages import MessageMaker
-from streams.ports import MessageWriter, TableStore
+from streams.ports import MessageWriter
 from streams.refold import Door, NewestOnly, Refolded, Unsaid, refold, through
 
 BLOCK: Final = 65_536
 PATIENCE_S: Final = 20.0
 Progress = Callable[[int, int], None]
 """Told (records done, records in all)."""
+Ends = Callable[[], Mapping[int, tuple[int, int]]]
+"""Asked for partition to (first, next offset) that the topic has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,6 @@ class Span:
 class Outlets:
     """Where what is folded goes: rows above the high-water marks, messages that were not said, the newest rows."""
 
-    tables: TableStore
     buffer: BlockBuffer
     writer: MessageWriter
     messages: MessageMaker
@@ -79,13 +80,14 @@ class Rebuild:
     outlets: Outlets
     accept_loss: bool = False
 
-    def run(self, ends: dict[int, tuple[int, int]], tell: Progress) -> RebuildReport:
-        """Fold and put a new recovery store in place. `ends`: partition to (first, next offset) that the topic has now.
+    def run(self, ends: Ends, tell: Progress) -> RebuildReport:
+        """Fold and put a new recovery store in place, as far as the topic goes at the beginning.
 
         Killed at any moment the old store is what it was, and running again does the same.
         """
         began, report = time.monotonic(), RebuildReport()
-        spans = [self._span(partition, *ends[partition]) for partition in self.log.partitions]
+        there = ends()
+        spans = [self._span(partition, *there[partition]) for partition in self.log.partitions]
         total, done = sum(span.end - span.first for span in spans), 0
         self._say(spans)
 
@@ -96,7 +98,10 @@ class Rebuild:
             tell(done, total)
 
         doors = self._doors()
-        folded = [self._partition(span, doors, count, report) for span in spans]
+        folded = []
+        for span in spans:
+            found = self._partition(span, doors, count, self._stretches(span, ends, report))
+            folded.append(_behind(found, report.lost))
         self.store.replace(lambda path: self._sow(path, folded))
         report.records, report.seconds = done, time.monotonic() - began
         report.partitions = {each.partition: each.next_offset for each in folded}
@@ -116,20 +121,16 @@ class Rebuild:
             log.info("the state there is will be thrown away once the new one is whole", store=str(self.store.path))
 
     def _doors(self) -> list[Door]:
-        """What every output goes through; the buffer knows by then what is stored."""
+        """What every output goes through; the buffer knows by then what was stored."""
         for partition in self.log.partitions:
             self.outlets.buffer.open(partition)
-        stored = self.outlets.tables.high_waters
-        there = said(
-            self.kafka, self.log.log_id, self.log.partitions, lambda table, partition: stored([table], partition)[table]
-        )
+        there = said(self.kafka, self.log.log_id, self.log.partitions, self.outlets.buffer.found)
         return [self.outlets.buffer.add, Unsaid(self.outlets.writer, self.outlets.messages, there)]
 
     def _partition(
-        self, span: Span, doors: Sequence[Door], count: Callable[[int], None], report: RebuildReport
+        self, span: Span, doors: Sequence[Door], count: Callable[[int], None], stretches: Iterable[LogStretch]
     ) -> Refolded:
         newest = NewestOnly(self.outlets.messages)
-        stretches = self._stretches(span, report)
         shard = self.make(span.partition)
         door = through(shard, self.outlets.revise, [*doors, newest])
         folded = refold(shard, span.first, stretches, door, count)
@@ -138,18 +139,25 @@ class Rebuild:
         self.outlets.latest(list(newest.rows.values()))
         return folded
 
-    def _stretches(self, span: Span, report: RebuildReport) -> Iterator[LogStretch]:
-        for part in self.archive.read(span.partition, span.first, span.low):
+    def _stretches(self, span: Span, ends: Ends, report: RebuildReport) -> Iterator[LogStretch]:
+        """From ClickHouse up to where the topic begins, which moves on meanwhile, and from the topic behind that."""
+        at, low = span.first, ends()[span.partition][0]
+        while at < low:
+            yield from self._from_clickhouse(span.partition, at, low, report)
+            at, low = low, ends()[span.partition][0]
+        if at < span.end:
+            yield from self._from_topic(span, at)
+
+    def _from_clickhouse(self, partition: int, at: int, end: int, report: RebuildReport) -> Iterator[LogStretch]:
+        for part in self.archive.read(partition, at, end):
             if not self.accept_loss:
-                refuse_gaps(span.partition, list(part.missing))
-            report.lost += [(span.partition, first, end) for first, end in part.missing]
+                refuse_gaps(partition, list(part.missing))
+            report.lost += [(partition, first, after) for first, after in part.missing]
             report.archived += len(part.stretch.events) + len(part.stretch.rejected)
             yield part.stretch
-        if span.low < span.end:
-            yield from self._from_topic(span)
 
-    def _from_topic(self, span: Span) -> Iterator[LogStretch]:
-        reader, at, heard = self.log.open(span.partition, span.low), span.low, time.monotonic()
+    def _from_topic(self, span: Span, at: int) -> Iterator[LogStretch]:
+        reader, heard = self.log.open(span.partition, at), time.monotonic()
         try:
             while at < span.end:
                 poll = reader.poll(min(BLOCK, span.end - at))
@@ -171,3 +179,9 @@ class Rebuild:
             at = (each.partition, each.next_offset)
             header = header_of(self.log.log_id, self.store.step, self.store.features_id, at, each.snapshot)
             write_seed(path, header, each.snapshot)
+
+
+def _behind(folded: Refolded, lost: Sequence[tuple[int, int, int]]) -> Refolded:
+    """The same, going on behind what was given up: records at the end that nobody has are not to be asked for again."""
+    given_up = (after for partition, _, after in lost if partition == folded.partition)
+    return replace(folded, next_offset=max([folded.next_offset, *given_up]))

@@ -19,12 +19,12 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 from bytewax.recovery import init_db_dir
 
+from infra.private import OWNER_ALONE, private_folder
 from infra.seeds import Seed, read_seed, sync_directory
 from schemas.errors import RecoveryError, TickwireError
 
 State: TypeAlias = Literal["ready", "missing", "changed", "new"]
 PART: Final = "part-0.sqlite3"
-OURS_ALONE: Final = 0o700
 NEWEST: Final = """
 SELECT state_key, ser_change FROM snaps WHERE step_id LIKE ? ESCAPE '\\'
 AND snap_epoch = (SELECT max(snap_epoch) FROM snaps AS newer WHERE newer.step_id = snaps.step_id
@@ -179,14 +179,14 @@ def request_path(data: Path, group: str = "0") -> Path:
 def ask_for_rebuild(data: Path, group: str = "0") -> None:
     """Have the group's next start rebuild its state."""
     path = request_path(data, group)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=OURS_ALONE)
+    private_folder(path.parent)
     path.touch()
 
 
 def fresh_directory(path: Path) -> None:
     """A new directory that nobody else may look into."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=OURS_ALONE)
-    path.mkdir(mode=OURS_ALONE)
+    private_folder(path.parent)
+    path.mkdir(mode=OWNER_ALONE)
 
 
 def check_owner(path: Path) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 from pydantic import SecretStr
 
+from infra.private import private_folder
 from infra.registry_exchange import (
     ANSWER,
     FROM_REGISTRY,
@@ -125,7 +126,7 @@ class MlflowRegistry:
         parameters: dict[str, str] | None = None,
     ) -> Answer:  # fmt: skip
         if self._place.database is not None:
-            self._place.database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(self._place.database.parent)
         question = Question(
             wish=wish, tracking=self._place.tracking, artifacts=self._place.artifacts, model=NAME, max_bytes=self._max_bytes,
             wanted=wanted, alias=alias, tags=tags or {}, metrics=metrics or {}, parameters=parameters or {},

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 
 import redis
@@ -16,6 +16,7 @@ from infra.allocator import settled
 from infra.audit import Auditor
 from infra.clickhouse import connect
 from infra.clock import WallClock
+from infra.clock_watch import ClockWatch
 from infra.composition import ShardMaker, calendars, load_model, rules, sessions, step_name
 from infra.drained import Drained
 from infra.kafka_log import KafkaLog
@@ -26,6 +27,7 @@ from infra.log_watch import LogWatch
 from infra.models.changes import write_change
 from infra.models.triton_shadow import live_model
 from infra.models.watch import ModelWatch
+from infra.rebuild import RebuildReport
 from infra.recovery import naming_failures, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
@@ -35,7 +37,7 @@ from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
 from infra.trade_history import ClickHouseTradeHistory
 from infra.writers import Lease
-from infra.writing import writing
+from infra.writing import ours, writing
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.scores import NO_MODEL
 from processors.shard import ShardOutput
@@ -77,17 +79,21 @@ def run(
             adopt(settings)
         logs, known = confirmed_logs(settings, telemetry)
         asked = wanted.rebuild or request_path(settings.data, group).exists()
-        if wanted.live and not _drain(
-            settings, logs[:-1], chosen, lambda log: _Scoring(settings, log, telemetry, group, lease), stop
-        ):
-            return
-        lease.of_log(logs[-1].log_id)
-        scoring = _Scoring(settings, reader_of(settings.kafka, logs[-1], chosen, known), telemetry, group, lease)
-        if wanted.live:
-            Drained(settings.data / "recovery").tidy(group, logs, scoring.step)
-        with LogWatch(settings.kafka, logs[-1], lambda: stop.ask(1)) as watch:
-            _go(scoring, logs[-1], stop, replace(wanted, rebuild=asked))
+        end = partial(stop.ask, 1)
+        with ClockWatch(end) as clock:
+            if wanted.live and not _drain(
+                settings, logs[:-1], chosen, lambda log: _Scoring(settings, log, telemetry, group, lease), stop
+            ):
+                clock.complain()
+                return
+            _tell_lost(settings, logs, telemetry)
+            lease.of_log(logs[-1].log_id)
+            scoring = _Scoring(settings, reader_of(settings.kafka, logs[-1], chosen, known), telemetry, group, lease)
+            with LogWatch(settings.kafka, logs[-1], end) as watch:
+                tidy = partial(Drained(settings.data / "recovery").tidy, group, logs, scoring.step)
+                _go(scoring, logs[-1], stop, replace(wanted, rebuild=asked), tidy)
         watch.complain()
+        clock.complain()
 
 
 def _drain(
@@ -101,16 +107,30 @@ def _drain(
     drained = Drained(settings.data / "recovery")
     for log in closed:
         if left := drained.unfinished(log, partitions):
-            reader = reader_of(settings.kafka, log, partitions)
+            reader = replace(reader_of(settings.kafka, log, partitions), gives_up=True)
+            gaps: list[tuple[int, int, int]] = []
+            wanted = Wanted(accept_loss=True, last=False, done=partial(_note_gaps, gaps))
             try:
-                _go(scoring(reader), log, stop, Wanted())
-            except RecoveryError as error:
-                structlog.get_logger().warning("state of a closed log is rebuilt", reason=str(error))
-                _go(scoring(reader), log, stop, Wanted(rebuild=True))
+                _go(scoring(reader), log, stop, wanted)
+            except Exception as error:
+                if not isinstance(ours(error), RecoveryError):
+                    raise
+                structlog.get_logger().warning("state of a closed log is rebuilt", reason=str(ours(error)))
+                _go(scoring(reader), log, stop, replace(wanted, rebuild=True))
             if stop.is_set():
                 return False
-            drained.mark(log, left)
+            drained.mark(log, left, reader.lost, gaps)
     return True
+
+
+def _note_gaps(gaps: list[tuple[int, int, int]], report: RebuildReport) -> None:
+    gaps += report.lost
+
+
+def _tell_lost(settings: Settings, logs: Sequence[LogIdentity], telemetry: Telemetry) -> None:
+    """What crashes took, and what passed out of retention before it was folded."""
+    passed = Drained(settings.data / "recovery").lost(logs)
+    telemetry.gauge("tickwire_log_lost_records", passed + sum(sum(log.lost.values()) for log in logs))
 
 
 def _learning() -> None:
@@ -119,12 +139,18 @@ def _learning() -> None:
     settled()
 
 
-def _go(scoring: "_Scoring", log: LogIdentity, stop: Stop, wanted: Wanted) -> None:
-    """Run the flow until it is told to stop or its log, a closed one, has been folded to its end."""
+def _go(
+    scoring: "_Scoring", log: LogIdentity, stop: Stop, wanted: Wanted, whole: Callable[[], object] = lambda: None
+) -> None:
+    """Run the flow until it is told to stop or its log, a closed one, has been folded to its end.
+
+    whole: called once the state that the flow goes on from is there and was noted.
+    """
     kafka = scoring.settings.kafka
     started = start(scoring.computation(), lambda: spans(kafka, log), stoppable(wanted, stop))
     if not wanted.live:
         return
+    whole()
     over = threading.Event()
     reporting = threading.Thread(target=scoring.tell, args=(over,), daemon=True)
     reporting.start()
@@ -160,16 +186,14 @@ def confirmed_logs(settings: Settings, telemetry: Telemetry) -> tuple[Sequence[L
             records.confirm(logs[-1])
         else:
             records.keep(logs)
-        telemetry.gauge("tickwire_log_lost_records", sum(sum(log.lost.values()) for log in logs))
+        _tell_lost(settings, logs, telemetry)
         for log in logs[-2:-1]:
             structlog.get_logger().warning(
-                "a crash closed the log before this one",
-                log_id=log.log_id,
-                lost=dict(log.lost),
+                "a crash closed the log before this one", log_id=log.log_id, lost=dict(log.lost),
                 ends=dict(log.ends or {}),
-            )
+            )  # fmt: skip
         names = [table.name for table in tables(FEATURE_NAMES)]
-        return logs, records.reached(names, logs[-1].log_id)
+        return logs, records.reached(names, logs[-1], range(settings.kafka.partitions))
     finally:
         database.close()
 
@@ -181,10 +205,11 @@ class _Scoring:
         self.clock = WallClock()
         self.fold_rules = rules(settings.fold)
         self.onnx = load_model(settings)
-        self.step = step_name(self.fold_rules)
+        kept = sessions(settings.fold, calendars(settings))
+        self.step = step_name(self.fold_rules, kept)
         self.watch = ModelWatch(settings.models, telemetry)
         self.make = ShardMaker(
-            self.fold_rules, sessions(settings.fold, calendars(settings)), self.watch.timed(self.onnx),
+            self.fold_rules, kept, self.watch.timed(self.onnx),
             load=cache(lambda name: self.watch.timed(live_model(settings, name, self.watch.fault))),
         )  # fmt: skip
         onnx_id = self.onnx.id if self.onnx else NO_MODEL
@@ -221,16 +246,9 @@ class _Scoring:
     def computation(self) -> Computation:
         """What this process folds, for whoever rebuilds its state."""
         return Computation(
-            self.settings,
-            self.log,
-            self.group,
-            self.step,
-            self.make,
-            self.rows,
-            self.messages,
-            self.telemetry,
+            self.settings, self.log, self.group, self.step, self.make, self.rows, self.messages, self.telemetry,
             self.lease,
-        )
+        )  # fmt: skip
 
     def flow(self, stop: threading.Event, started: Started):  # type: ignore[no-untyped-def]
         """The dataflow over real services."""
@@ -241,8 +259,9 @@ class _Scoring:
             compression=clickhouse.compression,
         )
         store = ClickHouseTables(
-            database, clickhouse.database, self.log.log_id, writer=self.lease, meter=self.telemetry
-        )
+            database, clickhouse.database, self.log.log_id, writer=self.lease, meter=self.telemetry,
+            starts=self.log.starts,
+        )  # fmt: skip
         names = [table.name for table in tables(FEATURE_NAMES)]
         buffer = BlockBuffer(store, self.rows, names, self.telemetry)
         self.auditor = Auditor(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from infra.clickhouse import Database
 from schemas.tables import Table
+from schemas.views import CLOSED_BY
 from streams.comparison import ASKED_FOR, Stored
 from streams.model_runs import Run
 
@@ -57,20 +58,24 @@ class ClickHouseServed:
         sql = f"SELECT if(count() = 0, 0, max(src_offset) + 1) FROM `{self.name}`.`{table}` WHERE {OF_LOG} {GENTLY}"  # noqa: S608
         return int(self.database.rows(sql, {"log": self.log_id, "partition": partition}).rows[0][0])
 
+    def folded(self, partition: int) -> int | None:
+        """How many records the newest line of the ledger says were folded before it; None where it has no line."""
+        sql = f"SELECT count(), max(folded) FROM `{self.name}`.ledger WHERE {OF_LOG} {GENTLY}"  # noqa: S608
+        lines, folded = self.database.rows(sql, {"log": self.log_id, "partition": partition}).rows[0]
+        return int(folded) if lines else None
+
     def not_newest(self) -> list[tuple[Any, ...]]:
         """Bars of which the view `bars_latest` does not show the newest revision, once: symbol, kind, start, shown, newest.
 
         A bar whose trades were all taken back is not to be shown.
         """
-        by = "GROUP BY symbol, kind, start"
-        newest = (
-            "SELECT symbol, kind, start, max(rev) AS newest, argMax(n_trades, rev) > 0 AS whole "  # noqa: S608
-            f"FROM `{self.name}`.bars {by}"
-        )
-        shown = f"SELECT symbol, kind, start, count() AS times, max(rev) AS rev FROM `{self.name}`.bars_latest {by}"  # noqa: S608
+        bar, by = f"symbol, kind, start, {CLOSED_BY} AS closed_by", "GROUP BY symbol, kind, start, closed_by"
+        newest = f"SELECT {bar}, max(rev) AS newest, argMax(n_trades, rev) > 0 AS whole FROM `{self.name}`.bars {by}"  # noqa: S608
+        shown = f"SELECT {bar}, count() AS times, max(rev) AS rev FROM `{self.name}`.bars_latest {by}"  # noqa: S608
         return self.database.rows(
             f"SELECT symbol, kind, start, times, rev, newest FROM ({newest}) AS n LEFT JOIN ({shown}) AS s "  # noqa: S608
-            f"USING (symbol, kind, start) WHERE times != whole OR (whole AND rev != newest) LIMIT 100 {GENTLY}"
+            "USING (symbol, kind, start, closed_by) WHERE times != whole OR (whole AND rev != newest) "
+            f"LIMIT 100 {GENTLY}"
         ).rows
 
     def _stretch(self, partition: int, first: int, end: int) -> Mapping[str, object]:

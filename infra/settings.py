@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from infra.hooks.retries import SCHEDULE_S
+from infra.redis_url import RedisUrl
 
 
 def _seconds(value: object) -> object:
@@ -17,7 +18,9 @@ def _seconds(value: object) -> object:
         return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+Duration = Annotated[timedelta, Field(gt=timedelta(0)), BeforeValidator(_seconds)]
+Pause = Annotated[timedelta, Field(ge=timedelta(0)), BeforeValidator(_seconds)]
+"""A duration that may be nothing at all."""
 
 
 class Section(BaseModel):
@@ -56,7 +59,7 @@ class ClickHouse(Section):
     url: SecretStr = SecretStr("")
     """`http://user:password@host:8123/` or `native://user:password@host:9000/`; with TLS `https://…?ca_file=PATH`, `natives://…`."""
     database: str = Field("tickwire", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
-    compression: Literal["none", "lz4", "zstd"] = "none"
+    compression: Literal["none", "lz4"] = "none"
     timeout: Duration = timedelta(seconds=30)
     port: int = Field(8123, ge=0, le=65535)
 
@@ -64,7 +67,7 @@ class ClickHouse(Section):
 class Redis(Section):
     """The newest rows. Without `url` an embedded Valkey is started."""
 
-    url: SecretStr = SecretStr("")
+    url: RedisUrl = SecretStr("")
     """`redis://user:password@host:6379/0`; with TLS `rediss://…?ssl_ca_certs=PATH`."""
     ttl: Duration = timedelta(days=1)
     port: int = Field(6379, ge=0, le=65535)
@@ -73,8 +76,8 @@ class Redis(Section):
 class Fold(Section):
     """What the fold says; a change starts with fresh state from the log."""
 
-    lateness: Duration = timedelta(seconds=1)
-    future: Duration = timedelta(seconds=5)
+    lateness: Pause = timedelta(seconds=1)
+    future: Pause = timedelta(seconds=5)
     horizon: Duration = timedelta(seconds=10)
     """Of the label that the online model learns from."""
     other_horizons: tuple[Duration, ...] = (timedelta(seconds=1), timedelta(seconds=60), timedelta(seconds=300))
@@ -90,7 +93,7 @@ class Fold(Section):
     calendars: dict[str, str] = {"USA": "XNYS"}
     """Venue to exchange calendar; a venue that is not named trades around the clock."""
     epoch: Duration = timedelta(seconds=2)
-    """How often state is committed; rows are stored every half second."""
+    """How often state is committed; rows are stored every half second, few rows of a table within two."""
     lease: Duration = timedelta(seconds=10)
     """How long a writer elsewhere may be silent before its partitions are taken over."""
 
@@ -111,7 +114,7 @@ class Models(Section):
 
     provider: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
-    history: Duration = timedelta(minutes=36)
+    history: Pause = timedelta(minutes=36)
     """How much is folded before the first model is trained."""
     slowest_us: float = Field(1_000.0, gt=0)
     """Microseconds a row that a model may take; one that takes longer is quarantined."""
@@ -132,7 +135,7 @@ class Nightly(Section):
     """Time of day, UTC, at which `tickwire up` starts it, for example 22:30; not at all where empty."""
     calendar: str = "24/7"
     """An exchange calendar such as XNYS, or 24/7 for UTC days."""
-    settle: Duration = timedelta(minutes=15)
+    settle: Pause = timedelta(minutes=15)
     """How long after the close records still count."""
 
 
@@ -172,7 +175,7 @@ class Tokens(Section):
     ca_file: str = ""
     role_claim: str = "roles"
     """viewer, analyst, operator or admin, or a list that has one; `realm_access.roles` looks inside."""
-    leeway: Duration = timedelta(seconds=60)
+    leeway: Pause = timedelta(seconds=60)
 
 
 class Rates(Section):
@@ -206,6 +209,11 @@ class Api(Section):
     namespace: str = Field("", pattern=r"^([a-z][a-z0-9_]{0,31})?$")
     """A replay that was made with --topics, to be served instead of live."""
 
+    @property
+    def address(self) -> str:
+        """Host and port as URLs have them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 class Sql(Section):
     """`/v1/sql`."""
@@ -237,15 +245,15 @@ class Hooks(Section):
     """Certificates to trust instead of the system's."""
     timeout: Duration = timedelta(seconds=15)
     """Of one attempt."""
-    retries: tuple[Duration, ...] = tuple(timedelta(seconds=pause) for pause in SCHEDULE_S)
+    retries: tuple[Pause, ...] = tuple(timedelta(seconds=pause) for pause in SCHEDULE_S)
     """Pauses after the first attempt, the second and so on; then it is a dead letter."""
-    disable_after: Duration = timedelta(days=5)
+    disable_after: Pause = timedelta(days=5)
     """Of failures without a success."""
     smtp_url: SecretStr = SecretStr("")
     """`smtp://user:password@host:587` with STARTTLS, or `smtps://…`; mail is off where empty."""
     mail_from: str = ""
     aws_region: str = ""
-    """Of SES and SNS; they are off where empty. Credentials come from where boto3 looks for them."""
+    """Of SES and SNS; they are off where empty, SES also without `mail_from`. boto3 finds the credentials."""
     aws_endpoint: str = ""
     """Another address than Amazon's own."""
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +13,10 @@ import structlog
 from infra.archive import ClickHouseArchive
 from infra.clickhouse import Database, connect
 from infra.composition import ShardMaker
+from infra.high_water import HighWaters
 from infra.kafka_log import KafkaLog, KafkaPartitionReader
 from infra.kafka_writer import KafkaWriter
-from infra.rebuild import Outlets, Progress, Rebuild, RebuildReport
+from infra.rebuild import Ends, Outlets, Progress, Rebuild, RebuildReport
 from infra.recovery import RecoveryStore, ask_for_rebuild, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
@@ -26,6 +27,7 @@ from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import StoreUnavailable
 from schemas.rows import Latest
 from schemas.tables import tables
+from streams.archive import ARCHIVE
 from streams.blocks import BlockBuffer
 from streams.messages import MessageMaker
 from streams.ports import Meter
@@ -57,12 +59,14 @@ class Wanted:
     rebuild   fold from the log's first record, whatever state there is      live   then go on scoring
     tell      is told how far a rebuild is, and may raise to end it          done   is told what it did
     new_log   go on under the log that the broker has now, whatever our history was written from
+    last      nothing comes behind this log: with it what was asked for is done
     """
 
     rebuild: bool = False
     accept_loss: bool = False
     new_log: bool = False
     live: bool = True
+    last: bool = True
     tell: Progress | None = None
     done: Callable[[RebuildReport], None] | None = None
 
@@ -95,7 +99,7 @@ class SeededLog:
         return self.log.open(partition, self.starts.get(partition) if offset is None else offset)
 
 
-def start(computation: Computation, ends: Callable[[], dict[int, tuple[int, int]]], wanted: Wanted) -> Started:
+def start(computation: Computation, ends: Ends, wanted: Wanted) -> Started:
     """Check what the last run left, make a new store, or rebuild it where that is asked for or the computation is another.
 
     ends: asked for partition to (first, next offset) that the topic has. `RecoveryError` where state is missing or broken.
@@ -104,29 +108,37 @@ def start(computation: Computation, ends: Callable[[], dict[int, tuple[int, int]
         computation.settings.data / "recovery", computation.group, computation.log.log_id, computation.step, FEATURES_ID
     )
     asked = request_path(computation.settings.data, computation.group)
+    by_person = asked.exists()
     with _database(computation.settings) as database:
         state = store.state(lambda: _stored_ids(database, computation))
-        if wanted.rebuild or asked.exists() or state == "changed":
+        if wanted.rebuild or by_person or state == "changed":
             if state == "changed":
                 ask_for_rebuild(computation.settings.data, computation.group)  # so that `up` waits for it
             why = "what is computed has changed" if state == "changed" else "asked for"
             structlog.get_logger().info("rebuild", why=why)
-            report = _rebuild(computation, store, database, ends(), wanted)
-            asked.unlink(missing_ok=True)
+            report = _rebuild(computation, store, database, ends, wanted)
+            if wanted.last or not by_person:
+                asked.unlink(missing_ok=True)
             if wanted.done is not None:
                 wanted.done(report)
         elif state == "missing":
             raise store.missing()
         elif state == "new":
             store.make()
-    store.check(lambda snapshot: computation.make(0, snapshot))
-    store.note()
-    seeds = store.seeds()
-    return Started(
-        store.path,
-        replace(computation.make, seeds={partition: seed.snapshot for partition, seed in seeds.items()}),
-        SeededLog(computation.log, {partition: seed.next_offset for partition, seed in seeds.items()}),
-    )
+        store.check(lambda snapshot: computation.make(0, snapshot))
+        store.note()
+        seeds = store.seeds()
+        starts = {partition: seed.next_offset for partition, seed in seeds.items()}
+        log = replace(computation.log, held=_held(database, computation, starts) if wanted.live else None)
+    make = replace(computation.make, seeds={partition: seed.snapshot for partition, seed in seeds.items()})
+    return Started(store.path, make, SeededLog(log, starts))
+
+
+def _held(database: Database, computation: Computation, seeded: Mapping[int, int]) -> Mapping[int, int]:
+    """Partition to the offset behind the newest record that ClickHouse has a row of, or that a seed was made without."""
+    log = computation.log
+    stored = HighWaters(database, computation.settings.clickhouse.database, log.log_id, list(ARCHIVE))
+    return {p: max(stored.after(p, log.starts.get(p, 0)), seeded.get(p, 0)) for p in log.partitions}
 
 
 def stoppable(wanted: Wanted, stop: threading.Event) -> Wanted:
@@ -153,10 +165,12 @@ def _database(settings: Settings) -> Iterator[Database]:
 
 def _stored_ids(database: Database, computation: Computation) -> set[str]:
     """Feature ids of the rows that our partitions of this log have."""
+    log = computation.log
+    first = min((log.starts.get(partition, 0) for partition in log.partitions), default=0)
     found = database.rows(
         f"SELECT DISTINCT features_id FROM `{computation.settings.clickhouse.database}`.predictions "  # noqa: S608
-        "WHERE log_id = {log:String} AND src_partition IN {partitions:Array(UInt16)}",
-        {"log": computation.log.log_id, "partitions": list(computation.log.partitions)},
+        "WHERE log_id = {log:String} AND src_partition IN {partitions:Array(UInt16)} AND src_offset >= {first:Int64}",
+        {"log": log.log_id, "partitions": list(log.partitions), "first": first},
     )
     return {str(row[0]) for row in found.rows}
 
@@ -165,12 +179,14 @@ def _rebuild(
     computation: Computation,
     store: RecoveryStore,
     database: Database,
-    ends: dict[int, tuple[int, int]],
+    ends: Ends,
     wanted: Wanted,
 ) -> RebuildReport:
     settings, log_id = computation.settings, computation.log.log_id
     name = settings.clickhouse.database
-    stored = ClickHouseTables(database, name, log_id, writer=computation.writer, meter=computation.meter)
+    stored = ClickHouseTables(
+        database, name, log_id, writer=computation.writer, meter=computation.meter, starts=computation.log.starts
+    )
     names = [table.name for table in tables(FEATURE_NAMES)]
     buffer = BlockBuffer(stored, computation.rows, names, computation.meter)
     ttl_s, writer = settings.redis.ttl.total_seconds(), computation.writer
@@ -178,7 +194,7 @@ def _rebuild(
     topics = KafkaWriter(settings.kafka, writer.wait)
     history = ClickHouseTradeHistory(database, name, log_id)
     revise = Reviser(computation.make.fold_rules.bars, history, buffer.stored, computation.meter)
-    outlets = Outlets(stored, buffer, topics, computation.messages, _where_there_is_redis(latest), revise)
+    outlets = Outlets(buffer, topics, computation.messages, _where_there_is_redis(latest), revise)
     rebuild = Rebuild(
         computation.log, settings.kafka, ClickHouseArchive(database, name, log_id), store, computation.make, outlets,
         wanted.accept_loss,

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from infra.clickhouse import Database
 from infra.failpoints import hit
 from infra.fences import VIOLATED_CONSTRAINT, create_fence, guard, guarded_tables
+from infra.high_water import HighWaters
 from infra.patience import FULL, passing
 from infra.readback import ReadBack
 from infra.writers import create_writers
@@ -70,27 +71,34 @@ class Writer(Protocol):
 
 
 class ClickHouseTables:
-    """`streams.ports.TableStore` over a `Database`; without `writer` nobody else may write the same rows."""
+    """`streams.ports.TableStore` over a `Database`; without `writer` nobody else may write the same rows.
+
+    `starts`: by partition, the first offset of the log, where it is not 0.
+    """
 
     def __init__(
         self, database: Database, name: str, log_id: str, patience: timedelta = PATIENCE, *,
-        writer: Writer | None = None, meter: Meter | None = None,
+        writer: Writer | None = None, meter: Meter | None = None, starts: Mapping[int, int] | None = None,
     ) -> None:  # fmt: skip
+        self._starts = starts or {}
         self._database, self._name, self._log_id = database, name, log_id
         self._patience_s, self._writer, self._meter = patience.total_seconds(), writer, meter
         self._readback = ReadBack(database, name, log_id)
+        self._marks: HighWaters | None = None
+        self._marked: set[int] = set()
 
     def high_waters(self, names: Sequence[str], partition: int) -> dict[str, int]:
-        """`max` of an empty table is 0 in ClickHouse, and 0 is an offset: hence the count."""
+        """Table to the newest offset that it holds, -1 where it holds none."""
         hit("sink.before_high_water")
-        asked = (
-            f"SELECT '{table}', if(count() = 0, -1, max(src_offset)) FROM `{self._name}`.`{table}` "  # noqa: S608
-            "WHERE log_id = {log_id:String} AND src_partition = {partition:UInt16}"
-            for table in names
-        )
-        found = self._database.rows("\nUNION ALL ".join(asked), {"log_id": self._log_id, "partition": partition})
+        again = (
+            partition in self._marked
+        )  # nothing of a partition is written before it is asked for: one look does for all
+        if again or self._marks is None or list(names) != list(self._marks.tables):
+            self._marks, self._marked = HighWaters(self._database, self._name, self._log_id, names), set()
+        self._marked.add(partition)
+        found = self._marks.of(partition, self._starts.get(partition, 0))
         hit("sink.after_high_water")
-        return {str(table): int(offset) for table, offset in found.rows}
+        return found
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
         """Insert; what passes is waited out, and the rows are looked for before and after the same block goes again with the

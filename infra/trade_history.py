@@ -5,7 +5,7 @@ offset, and copies of a row (the second net of the tables forgets them in its ow
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -18,7 +18,10 @@ from infra.tables import PATIENCE
 from processors.revision import FIXES, ISSUED, TRADES, Lines
 
 AT_ONCE: Final = 64
-"""Conditions of one query; more are asked in several."""
+MOST_CHARS: Final = 131_072
+"""Conditions of one query, and how long they are together; more are asked in several. ClickHouse reads queries of 256 KiB."""
+VALUES: Final = 1_000
+"""Of one condition."""
 NUMBERS: Final = ("open", "high", "low", "close", "volume", "value")
 OURS: Final = "log_id = {log:String} AND src_partition = {partition:UInt16} AND src_offset < {below:Int64}"
 STAMP: Final = "fromUnixTimestamp64Nano({})"
@@ -35,7 +38,7 @@ class ClickHouseTradeHistory:
         seqs: dict[int, list[int]] = defaultdict(list)
         for row, seq in wanted:
             seqs[row].append(seq)
-        any_of = [(row, f"seq IN ({', '.join(map(str, of_row))})") for row, of_row in seqs.items()]
+        any_of = [(row, f"seq IN ({told})") for row, of_row in seqs.items() for told in _listed(map(str, of_row))]
         return self._trades(partition, below, symbols, any_of)
 
     def spans(
@@ -73,8 +76,9 @@ class ClickHouseTradeHistory:
         for row, kind, start in wanted:
             starts[row, kind].append(start)
         any_of = [
-            (row, f"kind = '{kind}' AND start IN ({', '.join(STAMP.format(start) for start in of_kind)})")
+            (row, f"kind = '{kind}' AND start IN ({told})")
             for (row, kind), of_kind in starts.items()
+            for told in _listed(map(STAMP.format, of_kind))
         ]
         found = self._rows(
             "bars", "kind, start, src_offset, rev, n_trades, gap_ms, partial, `" + "`, `".join(NUMBERS) + "`", partition,
@@ -100,8 +104,7 @@ class ClickHouseTradeHistory:
         """(row of the symbol, columns …) where any of the conditions (row, SQL) holds."""
         rows: list[tuple[Any, ...]] = []
         at = {symbol: row for row, symbol in enumerate(symbols)}
-        for first in range(0, len(any_of), AT_ONCE):
-            part = any_of[first : first + AT_ONCE]
+        for part in _parts(any_of):
             conditions = " OR ".join(f"(symbol = {{s{i}:String}} AND {told})" for i, (_, told) in enumerate(part))
             sql = f"SELECT symbol, {columns} FROM `{self._name}`.{table} WHERE {OURS} AND ({conditions}) {rest}"  # noqa: S608
             told = {"log": self._log_id, "partition": partition, "below": below}
@@ -113,6 +116,26 @@ class ClickHouseTradeHistory:
                     found = self._database.rows(sql, {**told, **named}).rows
             rows += [(at[symbol], *values) for symbol, *values in found]
         return rows
+
+
+def _listed(values: Iterable[str]) -> Iterator[str]:
+    """With commas between, so many at a time."""
+    told = list(values)
+    return (", ".join(told[first : first + VALUES]) for first in range(0, len(told), VALUES))
+
+
+def _parts(any_of: Sequence[tuple[int, str]]) -> Iterator[Sequence[tuple[int, str]]]:
+    """The conditions of one query after the other."""
+    part: list[tuple[int, str]] = []
+    chars = 0
+    for row, told in any_of:
+        if part and (len(part) == AT_ONCE or chars + len(told) > MOST_CHARS):
+            yield part
+            part, chars = [], 0
+        part.append((row, told))
+        chars += len(told)
+    if part:
+        yield part
 
 
 def _lines(dtype: np.dtype[Any], rows: Iterable[tuple[Any, ...]]) -> Lines:

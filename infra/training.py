@@ -8,9 +8,11 @@ import numpy as np
 from infra.clock import WallClock
 from infra.composition import ShardMaker, calendars, rules, sessions
 from infra.log_identity import current_log, reader_of, spans
+from infra.nightly.training import rows_ahead
+from infra.private import private_folder
 from infra.settings import Settings
 from models.manifest import About, Label, Manifest, Span, TrainedOn
-from models.training import train
+from models.training import TrainingSettings, train
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from streams.history import fold_history
 
@@ -27,6 +29,7 @@ def train_from_log(settings: Settings, told: Told) -> tuple[Path, Manifest]:
     make = ShardMaker(fold_rules, sessions(settings.fold, calendars(settings)), None)
     history = fold_history(log, ends, make, WallClock(), lambda done, total: told("folding history", done, total))
     moved = history.labels != 0.5
+    ahead = rows_ahead(history.ts[moved], fold_rules.label.horizon_ns)
     about = About(
         features=FEATURE_NAMES,
         features_id=FEATURES_ID,
@@ -38,8 +41,9 @@ def train_from_log(settings: Settings, told: Told) -> tuple[Path, Manifest]:
     )
     model = train(
         np.ascontiguousarray(history.features[moved]), history.labels[moved], about, seed=settings.models.seed,
+        settings=TrainingSettings(purge_rows=ahead),
         on_progress=lambda epoch, epochs, _: told("training", epoch, epochs),
     )  # fmt: skip
     directory = settings.data / "models"
-    directory.mkdir(parents=True, exist_ok=True)
+    private_folder(directory)
     return model.save(directory), model.manifest

@@ -13,6 +13,7 @@ from infra.archive import ClickHouseArchive
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.composition import ShardMaker, calendars, rules, sessions
+from infra.judged import confirm_judged
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
@@ -144,6 +145,8 @@ class _Verifying:
         ends = {partition: end for partition, (_, end) in found.items()}
         sure = self._sure(ends) if current else {}
         begins, bounds = self._bounds(self.request.begin), self._bounds(self.request.end)
+        if begins or bounds:
+            check_range(self.request, begins, bounds, found)
         newest = self._newest() if current and not bounds else None
         plans = []
         for partition, (kept, end) in sorted(found.items()):
@@ -163,6 +166,8 @@ class _Verifying:
                     judged if bound is None else min(judged, bound), judged,
                 )
             )  # fmt: skip
+        asked = {p: min(end, bounds.get(p, end)) for p, (kept, end) in found.items() if kept < end}
+        confirm_judged(plans, asked, sure, self.served.folded)
         return plans, newest
 
     def _sure(self, ends: Mapping[int, int]) -> Mapping[int, int]:
@@ -236,6 +241,31 @@ def _chosen(logs: Sequence[LogIdentity], log_id: str) -> LogIdentity:
         if log.log_id == log_id:
             return log
     raise LogError(f"--log: expected one of {', '.join(log.log_id for log in logs)}, was {log_id}")
+
+
+def check_range(
+    request: Request, begins: Mapping[int, int], bounds: Mapping[int, int], held: Mapping[int, tuple[int, int]]
+) -> None:
+    """`SettingsError` for a range without a record of the log: to have judged nothing is not to have found nothing wrong.
+
+    begins, bounds   what the request's range means in offsets; `held`: first and next offset of each partition
+    """
+    named: set[int] = set()
+    for option, given in (("--from", request.begin), ("--to", request.end)):
+        for partition in given if isinstance(given, Mapping) else ():
+            named.add(partition)
+            if partition not in held:
+                raise SettingsError(
+                    f"{option}: expected partitions among {', '.join(map(str, sorted(held)))}, was {partition} "
+                    "(a time is written with its date, 2026-01-31T09:30)"
+                )
+    ranges = {p: (begins.get(p, held[p][0]), min(bounds.get(p, held[p][1]), held[p][1])) for p in sorted(named or held)}
+    empty = [p for p, (begin, end) in ranges.items() if begin >= end]
+    if empty and (named or len(empty) == len(ranges)):
+        told = "; ".join(
+            f"partition {p}: {ranges[p][0]} to {ranges[p][1]} of {held[p][0]} to {held[p][1]}" for p in empty
+        )
+        raise SettingsError(f"--from, --to: expected a range that has records of the log, was {told}")
 
 
 def offsets_at(kafka: Kafka, moment_ns: int) -> dict[int, int]:

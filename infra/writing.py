@@ -34,14 +34,14 @@ def writing(settings: Settings, partitions: Sequence[int], group: str, stop: Sto
             yield lease
         except BaseException as error:
             lease.ensure()
-            raise _ours(error) from error
+            raise ours(error) from error
         finally:
             lease.release()
             database.close()
         lease.ensure()
 
 
-def _ours(error: BaseException) -> BaseException:
+def ours(error: BaseException) -> BaseException:
     """What a dataflow ended of: Bytewax wraps what its steps raise."""
     seen: BaseException | None = error
     while seen is not None:

@@ -106,6 +106,8 @@ def open_session(content: bytes, provider: Provider = "cpu") -> Any:
     options.log_severity_level = 4  # errors are raised; its own lines on stderr would only repeat them
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # else one for every number of rows that it ever met is remembered
+    options.enable_cpu_mem_arena = False  # it keeps what the largest stretch of a backlog took
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     if provider == "cpu":

@@ -5,6 +5,7 @@ not before the cool-down has passed, not more often a day than there is budget f
 nothing else; who becomes champion is for `models.promotion`, or a person.
 """
 
+import math
 from collections.abc import Sequence as Several
 from typing import Annotated
 
@@ -32,24 +33,32 @@ class RetrainRules(Struct, frozen=True, kw_only=True):
 
 
 class Scoreboard(Struct, array_like=True):
-    """The live log loss of the watched model by blocks, and whether its fall was told."""
+    """How much worse than promised, and than a fall, the watched model was in each block; whether its fall was told.
 
-    losses: Sequence = msgspec.field(default_factory=Sequence)
+    What was promised is a mean over rows, so a block counts by its rows: the sum over them of log loss − promised − fall.
+    """
+
+    excess: Sequence = msgspec.field(default_factory=Sequence)
+    rows: int = 0
     told: bool = False
 
     def fold(self, block: Block, model: str, promised: float, rules: RetrainRules) -> Fall | None:
         """Take a block; a fall the first time that it is certain."""
         losses = block.losses(block.score)
         losses = losses[~np.isnan(losses)]
-        if len(losses) == 0:
+        if len(losses) == 0 or math.isnan(promised):
             return None
-        self.losses.add(float(losses.mean()))
-        low = self.losses.mean - self.losses.radius(rules.fall_alpha)
-        if self.told or not low > promised + rules.fall:  # nor where nothing was promised: NaN
+        fallen = promised + rules.fall
+        self.excess.add(float(losses.sum()) - len(losses) * fallen)
+        self.rows += len(losses)
+        low = self.excess.mean - self.excess.radius(rules.fall_alpha)
+        if self.told or not low > 0:
             return None
         self.told = True
+        rows = self.rows / self.excess.n
         return Fall(
-            model=model, ts_event=block.end_ns, promised=promised, log_loss=self.losses.mean, low=low, blocks=self.losses.n
+            model=model, ts_event=block.end_ns, promised=promised, log_loss=fallen + self.excess.mean / rows,
+            low=fallen + low / rows, blocks=self.excess.n,
         )  # fmt: skip
 
 

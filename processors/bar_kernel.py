@@ -36,7 +36,7 @@ def fold(at, events, placed, venue_of, symbols, rules, state, feeds, out, asked)
         if kind[i] == HEARTBEAT:
             hear(feeds[venue[i]], ts[i], up[i], longest)
             for s in range(symbols):
-                if venue_of[s] == venue[i] and due[s] + lateness <= ts[i]:
+                if venue_of[s] == venue[i] and due[s] <= ts[i] - lateness:
                     m, r = _close_due(i, s, ts[i], rules, state, feeds[venue[i]], m, r, out, asked)
         elif (kind[i] == CORRECT or kind[i] == CANCEL) and door[i] == CONTROL:
             recheck[row[i]] = max(recheck[row[i]], now[i], ts[i])
@@ -44,7 +44,7 @@ def fold(at, events, placed, venue_of, symbols, rules, state, feeds, out, asked)
         elif door[i] == FOLDED or (door[i] == LATE and kind[i] == TRADE):
             s, late = row[i], door[i] == LATE
             feed = feeds[venue_of[s]]
-            if not late and due[s] + lateness <= now[i]:
+            if not late and due[s] <= now[i] - lateness:
                 m, r = _close_due(i, s, now[i], rules, state, feed, m, r, out, asked)
             if fresh[i]:
                 m = _close_partial(i, s, rules, state, feed, m, out)

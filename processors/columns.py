@@ -238,10 +238,11 @@ _FIELDS: Final[dict[int, tuple[str, ...]]] = {
 
 
 SMALLEST_PRICE: Final = 1e-30
+SMALLEST_SIZE: Final = 1e-30
 """The return from a price below it to an ordinary one is no finite number, and would stay in every mean of returns."""
 RAW_KEPT: Final = 65_536
 _DETAIL: Final = {
-    "invalid_value": f"a price below {SMALLEST_PRICE:g}, from which no return can be computed",
+    "invalid_value": f"a price or a size below {SMALLEST_PRICE:g}, of which products and returns cannot be computed",
     "crossed_quote": "bid {0.bid:g} is above ask {0.ask:g}",
     "future": "stamped {1:.3f} s ahead of its arrival; the venue's clock or ours is wrong",
     "symbol_limit": "{0.symbol} would be one symbol more than a partition may hold; raise TICKWIRE_FOLD__MAX_SYMBOLS",

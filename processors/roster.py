@@ -21,7 +21,8 @@ def no_models(_: str) -> None:
 
 
 class Served(msgspec.Struct, frozen=True, array_like=True):
-    """What clients see. champion: `online` or `onnx`; onnx: id of that model, empty for the one that the fold was given."""
+    """What clients see. champion: `online` or `onnx`; onnx: id of that model, empty for the one that the fold was given as
+    long as the log names none."""
 
     champion: str
     onnx: str = ""
@@ -75,7 +76,7 @@ def turned(roster: Roster, change: ModelChange, load: Load, given: str) -> Turn:
             return Turn(change, roster, f"{model} does not serve, {serves} does")
         if not roster.before:
             return Turn(change, roster, f"nothing served before {model}")
-        return Turn(change, _fallen_back(roster))
+        return Turn(change, _fallen_back(roster, given))
     return Turn(change, quarantined(roster, model, given))
 
 
@@ -85,7 +86,7 @@ def quarantined(roster: Roster, model: str, given: str) -> Roster:
     roster = msgspec.structs.replace(
         roster, before=tuple(each for each in roster.before if _serving(each, given) not in roster.out)
     )
-    return _fallen_back(roster) if _serving(roster.served, given) == model and roster.before else roster
+    return _fallen_back(roster, given) if _serving(roster.served, given) == model and roster.before else roster
 
 
 def line_up(roster: Roster, given: str) -> LineUp:
@@ -103,9 +104,9 @@ def _serving(served: Served, given: str) -> str:
 
 
 def _promoted(roster: Roster, model: str, given: str) -> Roster:
+    now = Served(ONLINE, roster.served.onnx) if model == ONLINE else Served("onnx", model)
     if _serving(roster.served, given) == model:
-        return roster
-    now = Served(ONLINE, roster.served.onnx) if model == ONLINE else Served("onnx", "" if model == given else model)
+        return msgspec.structs.replace(roster, served=now)  # by its name from now on, whatever the fold is given later
     return msgspec.structs.replace(_without(roster, model), served=now, before=(*roster.before, roster.served)[-KEPT:])
 
 
@@ -125,5 +126,7 @@ def _without(roster: Roster, model: str) -> Roster:
     return msgspec.structs.replace(roster, challengers=places)
 
 
-def _fallen_back(roster: Roster) -> Roster:
-    return msgspec.structs.replace(roster, served=roster.before[-1], before=roster.before[:-1])
+def _fallen_back(roster: Roster, given: str) -> Roster:
+    """What served before serves again; where it had been challenging meanwhile, its place is free."""
+    roster = msgspec.structs.replace(roster, served=roster.before[-1], before=roster.before[:-1])
+    return _without(roster, roster.served.onnx or given)

@@ -47,8 +47,9 @@ def judge(first, stop, at, events, rows, bars, outcomes, rules, state, touched, 
             s, start = bars[1][b], bars[3][b, 0]
             for p in range(begin[s], begin[s + 1]):
                 now = max(pair[p, NOW], time)
-                if _counts(p, told[rule_of[p]], pair, now, start):
-                    _take(p, OF_BAR, bars[2][b], bars[4][b], bars[3][b, 1], conditions[rule_of[p]], told, state)
+                if _counts(p, told[rule_of[p]], pair, now, start) and _take(
+                    p, OF_BAR, bars[2][b], bars[4][b], bars[3][b, 1], conditions[rule_of[p]], told, state
+                ):
                     touched[p] = 1
             b += 1
         while o < len(outcomes[0]) and outcomes[0][o] == i:
@@ -56,8 +57,9 @@ def judge(first, stop, at, events, rows, bars, outcomes, rules, state, touched, 
             s, start = outcomes[1][o], outcomes[2][o]
             for p in range(begin[s], begin[s + 1]):
                 now = max(pair[p, NOW], time)
-                if _counts(p, told[rule_of[p]], pair, now, start):
-                    _take(p, OF_OUTCOME, -1, outcomes[3][o], now, conditions[rule_of[p]], told, state)
+                if _counts(p, told[rule_of[p]], pair, now, start) and _take(
+                    p, OF_OUTCOME, -1, outcomes[3][o], now, conditions[rule_of[p]], told, state
+                ):
                     touched[p] = 1
             o += 1
         if door[i] == FOLDED:
@@ -94,6 +96,9 @@ def _enter(p, i, kind, venue, now, session, breaks, pair, state, conditions):  #
     """A row of the symbol: its time and session; a new one, or a gap before it, breaks what was waited for."""
     opened, closes, until = session
     if kind != NEWS:
+        if pair[p, VENUE] < 0 and now < pair[p, NOW]:  # news alone had told the time, and the market is behind it
+            pair[p, NOW], pair[p, SINCE], pair[p, UNTIL] = now, -1, -1
+            pair[p, FIRED_AT] = min(pair[p, FIRED_AT], now)
         pair[p, VENUE] = venue
     pair[p, NOW] = max(pair[p, NOW], now)
     fresh = until[i] != pair[p, UNTIL]
@@ -103,6 +108,8 @@ def _enter(p, i, kind, venue, now, session, breaks, pair, state, conditions):  #
             if conditions[c].made == CHANGE or conditions[c].made == RELATIVE or conditions[c].made == Z_SCORE:
                 at = state[5][p] + conditions[c].memory
                 state[6][at : at + WINDOW_MEMORY] = np.nan
+            if conditions[c].of == OF_ROW and pair[p, FIRED] == 0 and state[3][p, c] == ON:
+                state[3][p, c] = NOTHING  # what held yesterday is not said to hold today before it was seen
     if (fresh or breaks == -GAP or pair[p, DOWN] == 1) and pair[p, FIRED] == 0:
         pair[p, SINCE] = -1
 
@@ -133,7 +140,8 @@ def _passes(p, rule, pair):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _take(p, of, kind, numbers, at, conditions, told, state):  # type: ignore[no-untyped-def]
-    """Give the conditions that look there their values."""
+    """Give the conditions that look there their values; whether there is one that was given a number."""
+    took = False
     rule_of, on, value, offset, memory = state[1], state[3], state[4], state[5], state[6]
     for c in range(told[rule_of[p]].conditions):
         line = conditions[c]
@@ -142,6 +150,7 @@ def _take(p, of, kind, numbers, at, conditions, told, state):  # type: ignore[no
         x = numbers[line.index]
         if not np.isfinite(x):
             continue
+        took = True
         if line.made == MEAN:
             x = _mean(memory, offset[p] + line.memory, line.size, x)
         elif line.made != VALUE:
@@ -158,6 +167,7 @@ def _take(p, of, kind, numbers, at, conditions, told, state):  # type: ignore[no
             on[p, c] = ON
         elif y <= (back if line.cross == 1 else t):
             on[p, c] = OFF
+    return took
 
 
 @njit(cache=True)
@@ -257,6 +267,5 @@ def _distance(memory, at, number, x):  # type: ignore[no-untyped-def]
         apart, count = memory[part + MEAN_OF] - mean, count + n
         mean = memory[part + MEAN_OF] if count == n else mean + apart * n / count
         squares += memory[part + SQUARES] + apart * apart * (count - n) * n / count
-    if count < LEAST or squares <= 0:
-        return np.nan
-    return (x - mean) / np.sqrt(squares / (count - 1))
+    variance = squares / (count - 1) if count >= LEAST else 0.0
+    return (x - mean) / np.sqrt(variance) if variance > 0.0 else np.nan

@@ -4,6 +4,7 @@ A session reaches from its start (local midnight of a trading day) to the start 
 Where trading never stops a session is a UTC day.
 """
 
+import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,13 @@ class Sessions:
         bounds = np.array([[0, 0], *itertools.pairwise(ends)], np.int64)
         object.__setattr__(self, "table", np.concatenate([np.empty((3, 0), np.int64), *parts], axis=1))
         object.__setattr__(self, "bounds", bounds)
+
+    def fingerprint(self) -> str:
+        """Of everything that a fold takes from here: what it remembers of symbols names calendars by their number."""
+        told = hashlib.sha256(repr((sorted(self.calendar_of_venue.items()), list(self.calendars))).encode())
+        for array in (self.table, self.bounds):
+            told.update(np.ascontiguousarray(array, "<i8").tobytes())
+        return told.hexdigest()
 
     def calendar_number(self, venue: str) -> int:
         """Line of `bounds` that the venue keeps to."""

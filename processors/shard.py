@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from processors.bars import KINDS, BarBuilder, BarKind, ClosedBars, RevisionRequests
 from processors.batch import NS, EventBatch, Integers, Matrix
-from processors.columns import SMALLEST_PRICE, EventColumns, LogStretch, dead_letter
+from processors.columns import SMALLEST_PRICE, SMALLEST_SIZE, EventColumns, LogStretch, dead_letter
 from processors.controls import models_asked, rules_asked
 from processors.features import FEATURES, FeatureEngine
 from processors.feeds import FeedTimes
@@ -30,7 +30,7 @@ from processors.rules import Alerting, Judged, Raised, RuleChanged
 from processors.scores import Learner, Model, Scores, Warm, no_warm_start
 from processors.scoring import Changed, Scoring
 from processors.sessions import Sessions
-from processors.snapshot import Remembered, copy_rows, decode_snapshot, encode_snapshot
+from processors.snapshot import Remembered, copy_rows, decode_snapshot, encode_snapshot, put_rows, rows_of
 from processors.symbols import SymbolTable
 from processors.timeline import FOLDED, Placed, Timeline, place
 
@@ -193,6 +193,8 @@ class Shard:
         ahead = events.ts_event > events.ts_ingest + self.rules.future_ns
         refused |= dict.fromkeys(np.flatnonzero(ahead).tolist(), "future")
         tiny = (events.price < SMALLEST_PRICE) | (events.bid < SMALLEST_PRICE) | (events.ask < SMALLEST_PRICE)
+        for size in (events.size, events.bid_size, events.ask_size):
+            tiny |= (size > 0) & (size < SMALLEST_SIZE)
         refused |= dict.fromkeys(np.flatnonzero(tiny).tolist(), "invalid_value")
         if refused:
             stretch, events = _without(stretch, events, refused, self.partition)
@@ -248,10 +250,8 @@ class Shard:
             Remembered(
                 names=self.symbols.names, venues=self.symbols.venues, venue_of=self.symbols.venue_of,
                 learner=self.learner.snapshot(),
-                per_symbol=[
-                    np.ascontiguousarray(array).tobytes()
-                    for array in [*(a[:symbols] for a in self._per_symbol.arrays), *self._engine.arrays(symbols)]
-                ],
+                per_symbol=rows_of([*self._per_symbol.arrays, *self._engine.arrays(symbols)], symbols),
+                per_venue=rows_of(self._feeds.arrays, len(self.symbols.venues)),
                 fixed=[array.tobytes() for array in self._fixed()], roster=self.scoring.roster,
                 line_ups=list(self.scoring.line_ups), rules=list(self.alerting.standing),
                 of_rules=[array.tobytes() for array in self.alerting.arrays],
@@ -265,15 +265,14 @@ class Shard:
         self.scoring.restore(remembered.roster, remembered.line_ups)
         self.alerting.restore(remembered.rules, remembered.of_rules, self.symbols)
         self._grow()
-        symbols = len(remembered.names)
         per_symbol = [*self._per_symbol.arrays, *self._engine.arrays(self._engine.capacity)]
-        for array, raw in zip(per_symbol, remembered.per_symbol, strict=True):
-            array[:symbols] = np.frombuffer(raw, array.dtype).reshape((symbols, *array.shape[1:]))
+        put_rows(per_symbol, len(remembered.names), remembered.per_symbol)
+        put_rows(self._feeds.arrays, len(remembered.venues), remembered.per_venue)
         for array, raw in zip(self._fixed(), remembered.fixed, strict=True):
             array[...] = np.frombuffer(raw, array.dtype).reshape(array.shape)
 
     def _fixed(self) -> list[NDArray[Any]]:
-        return [*self._feeds.arrays, *self.scoring.arrays, *self.ledger.arrays, self._broker_ms, self._first]
+        return [*self.scoring.arrays, *self.ledger.arrays, self._broker_ms, self._first]
 
 
 def _without(

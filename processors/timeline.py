@@ -2,7 +2,8 @@
 
 Every event leaves by one door: folded, duplicate, late, or control. Time is the log's: `now` of a symbol is the newest
 event time it has seen, and heartbeats of its venue move it while nothing trades. News is folded when it arrives, at `now`,
-however old it is, and moves no clock: its publisher's is not the market's.
+however old it is, and moves no clock: its publisher's is not the market's. Until the market is heard for the first time there
+is no other time than the first news's; a market that is behind it begins anew.
 """
 
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Timeline:
 
     clock: NDArray[np.int64]
     newest: NDArray[np.int64]
-    """[symbols, 2]: highest sequence number of trades, of quotes."""
+    """[symbols, 4]: highest sequence number of trades, of quotes; end of the session in which each came."""
     seen: NDArray[np.uint64]
     """[symbols, 2, WINDOW / 64]: bit per sequence number below the highest."""
     news: NDArray[np.int64]
@@ -52,7 +53,7 @@ class Timeline:
         clock = np.full((symbols, 5), -1, np.int64)
         return cls(
             clock=clock,
-            newest=np.full((symbols, 2), -1, np.int64),
+            newest=np.full((symbols, 4), -1, np.int64),
             seen=np.zeros((symbols, 2, WINDOW // 64), np.uint64),
             news=_nothing_kept((symbols, NEWS_KEPT + 1)),
             fixes=_nothing_kept((symbols, 2, FIXES_KEPT + 1)),
@@ -131,8 +132,10 @@ def _place(  # type: ignore[no-untyped-def]
                 if venue_of[s] < 0:
                     venue_of[s], calendar[s] = venue[i], calendars[venue[i]]
                     clock[s, 1] = -1
+                    if ts[i] < clock[s, 0]:  # only news has told the time so far, and what happened by it is not ahead
+                        clock[s, 0] = clock[s, 4] = -1
                 feed = 1 if kind[i] == QUOTE else 0
-                known = _seen(newest[s], seen[s, feed], feed, seq[i], ts[i] >= clock[s, 0])
+                known = _seen(newest[s], seen[s, feed], feed, seq[i], ts[i], clock[s, 0])
                 unsure[i] = newest[s, feed] - seq[i] >= WINDOW
             heard = clock[s, 0] >= 0
             if known:
@@ -147,6 +150,8 @@ def _place(  # type: ignore[no-untyped-def]
                 fresh[i] = clock[s, 1] != clock[s, 4]
                 clock[s, 4] = clock[s, 1]
                 opened[i], closes[i], until[i] = clock[s, 2], clock[s, 3], clock[s, 1]
+            if not known and kind[i] != NEWS and newest[s, feed] == seq[i]:
+                newest[s, 2 + feed] = clock[s, 1]
             now[i] = clock[s, 0]
         elif kind[i] == CORRECT or kind[i] == CANCEL:
             s = row[i]
@@ -163,10 +168,13 @@ def _move(clock, calendar, ts, table, bounds):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _seen(newest, bits, feed, seq, newest_time):  # type: ignore[no-untyped-def]
-    """Whether the number was seen; remembers it. Far below the highest at the newest time: the venue counts anew."""
+def _seen(newest, bits, feed, seq, ts, clock):  # type: ignore[no-untyped-def]
+    """Whether the number was seen; remembers it. The venue counts anew where a number is far below the highest at the newest
+    time, and where one that was seen comes in a later session than that of the highest: a copy has the time of the first.
+    """
     ahead = seq - newest[feed]
-    if newest[feed] < 0 or ahead >= WINDOW or (ahead <= -WINDOW and newest_time):
+    again = -WINDOW < ahead <= 0 and _has(bits, seq) and ts >= newest[2 + feed] >= 0
+    if newest[feed] < 0 or ahead >= WINDOW or (ahead <= -WINDOW and ts >= clock) or again:
         bits[:] = 0
         newest[feed] = seq
     elif ahead > 0:
@@ -175,10 +183,15 @@ def _seen(newest, bits, feed, seq, newest_time):  # type: ignore[no-untyped-def]
         newest[feed] = seq
     elif ahead <= -WINDOW:
         return False
-    elif (bits[(seq % WINDOW) // 64] >> np.uint64(seq % 64)) & np.uint64(1):
+    elif _has(bits, seq):
         return True
     bits[(seq % WINDOW) // 64] |= np.uint64(1) << np.uint64(seq % 64)
     return False
+
+
+@njit(cache=True)
+def _has(bits, seq):  # type: ignore[no-untyped-def]
+    return (bits[(seq % WINDOW) // 64] >> np.uint64(seq % 64)) & np.uint64(1) != 0
 
 
 @njit(cache=True)

@@ -67,7 +67,8 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Bar(Struct, frozen=True, kw_only=True, gc=False):
-    """A closed bar; a later revision of the same `(symbol, kind, start)` has a higher `rev`."""
+    """A closed bar. By time it is `(symbol, kind, start)`, and a later revision has a higher `rev`; by trades, volume or value it
+    is `(symbol, kind, start, src_offset)`, because one stamp can fill several, and it is never revised."""
 
     symbol: Symbol
     kind: str

@@ -11,6 +11,9 @@ from typing import Final
 
 from schemas.tables import TRADES
 
+CLOSED_BY: Final = "if(match(kind, '^[0-9]'), '', concat(log_id, '/', toString(src_offset)))"
+"""Several bars by trades, volume or value can start at one stamp: the record that closed them tells them apart. They are never
+issued again; a bar by time is, by other records."""
 AT: Final = "ts_broker <= {at:DateTime64(3, 'UTC')}"
 
 
@@ -26,7 +29,7 @@ def _bars(database: str, known: str) -> str:
     """The newest revision of every bar; one whose trades were all taken back is none."""
     newest = (
         f"SELECT * FROM `{database}`.bars FINAL WHERE {known} "  # noqa: S608
-        "ORDER BY symbol, kind, start, rev DESC LIMIT 1 BY symbol, kind, start"
+        f"ORDER BY symbol, kind, start, rev DESC LIMIT 1 BY symbol, kind, start, {CLOSED_BY}"
     )
     return f"SELECT * FROM ({newest}) WHERE n_trades > 0"  # noqa: S608
 

@@ -58,6 +58,10 @@ class BlockBuffer:
         for table, offset in self._store.high_waters(self._tables, partition).items():
             self._high_water[table, partition] = offset
 
+    def found(self, table: str, partition: int) -> int:
+        """The newest offset that a table of an opened partition had then, -1 where it had none."""
+        return self._high_water[table, partition]
+
     def stored(self, partition: int) -> int:
         """Every row of source offsets up to this one is in ClickHouse for certain; -1 before anything was taken.
 

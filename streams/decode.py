@@ -8,7 +8,7 @@ import numpy as np
 
 from processors.columns import RAW_KEPT, EventColumns, LogStretch, Undecoded, columns
 from schemas.errors import SchemaError
-from schemas.events import Event
+from schemas.events import MAX_NS, Event
 from schemas.rows import DeadLetter
 from schemas.topics import EVENTS
 from streams.plain import LEFT, all_left, plain
@@ -18,6 +18,8 @@ LARGEST: Final = 65_536
 FEW: Final = 64
 """Fewer records are sooner decoded one by one than looked at together."""
 CONFLUENT_MAGIC: Final = 0
+MAX_MS: Final = MAX_NS // 1_000_000
+"""A later stamp (microseconds, say) is a producer's mistake. None that can be believed is 0: the one before it counts."""
 Reason = Literal["undecodable", "unknown_type", "invalid_value", "too_large", "not_a_message"]
 
 
@@ -86,9 +88,10 @@ def _reason(value: bytes, said: str) -> tuple[Reason, str]:
 
 
 def _letter(poll: Poll, i: int, reason: Reason, said: str) -> DeadLetter:
+    at = poll.ts_broker[i]
     return DeadLetter(
         source=EVENTS.name, partition=poll.partition, offset=poll.offsets[i], reason=reason, detail=said[:1000],
-        ts_ingest=max(poll.ts_broker[i], 0) * 1_000_000, raw=(poll.values[i] or b"")[:RAW_KEPT],
+        ts_ingest=at * 1_000_000 if 0 <= at <= MAX_MS else 0, raw=(poll.values[i] or b"")[:RAW_KEPT],
     )  # fmt: skip
 
 
@@ -97,6 +100,7 @@ def _stretch(
 ) -> LogStretch:
     events = Undecoded(poll.values, told)  # type: ignore[arg-type]
     offsets, broker = np.array(poll.offsets, np.int64), np.array(poll.ts_broker, np.int64)
+    broker[(broker < 0) | (broker > MAX_MS)] = 0
     nothing = np.empty(0, np.int64)
     if not letters:
         return LogStretch(events, poll.values, offsets, broker, [], nothing, found)  # type: ignore[arg-type]

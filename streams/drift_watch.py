@@ -1,8 +1,9 @@
 """Watching a model: outcomes and the features behind them in, drift signals, retrain orders and verdicts out.
 
 Outcomes come from several partitions at their own pace. They are gathered into blocks of event time, a block is closed when
-every partition has passed it, and its rows are sorted: what is said depends on the outcomes, not on how they arrived. A row
-that comes after its block was closed is counted as late and left out.
+every partition is `wait_ns` past it, and its rows are sorted: what is said depends on the outcomes, not on how they arrived.
+What came true of a quiet symbol is known with the next heartbeat of its venue only; a row that comes after its block was
+closed is counted as late and left out.
 """
 
 import hashlib
@@ -22,12 +23,13 @@ from models.loss_drift import LossDrift, SeriesState
 from models.model import Matrix
 from models.promotion import Trial, TrialRules
 from models.retraining import RetrainRules, Scoreboard, Standing
+from processors.shard import FoldRules
 from schemas.drift import DriftEvent, DriftSignal, Fall, Verdict
 from schemas.errors import RecoveryError
 from schemas.rows import Outcome
 from streams.drift_rows import NAN, Row, block_of, row_of, scores_of
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 class FeatureRows(Protocol):
@@ -82,6 +84,8 @@ class WatchRules:
     trial: TrialRules = field(default_factory=TrialRules)
     silence_ns: int = 30 * NS
     """A partition with nothing to read holds no block open longer than this beyond the newest outcome of all."""
+    wait_ns: int = FoldRules().heartbeat_gap_ns
+    """A block is held open so long beyond its end: a longer silence of a venue voids what waited in it."""
 
 
 class WatchState(Struct, frozen=True, kw_only=True):
@@ -89,6 +93,8 @@ class WatchState(Struct, frozen=True, kw_only=True):
 
     version: int
     model: str
+    reference: str
+    """Digest of the one that the counts of inputs were made by."""
     waiting: dict[int, list[Row]]
     newest: dict[int, int]
     closed: int
@@ -122,11 +128,13 @@ class DriftWatch:
     closed: int = -1
     """Number of the newest block that is closed."""
     _waiting: dict[int, list[Row]] = field(default_factory=dict)
+    _reference: str = field(init=False)
     _inputs: InputDrift = field(init=False)
     _loss: LossDrift = field(init=False)
     _scoreboard: Scoreboard = field(init=False)
 
     def __post_init__(self) -> None:
+        self._reference = hashlib.sha256(self.watched.reference.encode()).hexdigest()[:16]
         self._inputs = InputDrift(self.watched.reference, self.rules.drift, self.watched.id)
         self._loss = LossDrift(self.rules.drift, self.watched.id)
         self._scoreboard = Scoreboard()
@@ -159,13 +167,13 @@ class DriftWatch:
             self._waiting.setdefault(block, []).append(row)
 
     def settle(self, behind: Sequence[int]) -> Iterator[DriftEvent]:
-        """Close the blocks that every partition has passed; what they say.
+        """Close the blocks that every partition is far enough past; what they say.
 
         behind: partitions with records that were not read yet. They hold blocks open however far the others are.
         """
         while self._waiting:
             block = min(self._waiting)
-            if (block + 1) * self.rules.drift.block_ns > self.passed(behind):
+            if (block + 1) * self.rules.drift.block_ns + self.rules.wait_ns > self.passed(behind):
                 return
             self.closed = block
             yield from self._close(block, self._waiting.pop(block))
@@ -216,15 +224,16 @@ class DriftWatch:
     def snapshot(self) -> bytes:
         """Everything, with a checksum before it: River ends the program where its own bytes are damaged."""
         state = WatchState(
-            version=VERSION, model=self.watched.id, waiting=self._waiting, newest=self.newest, closed=self.closed,
-            late=self.late, unknown=self.unknown, inputs=self._inputs.snapshot(), loss=self._loss.snapshot(),
-            scoreboard=self._scoreboard, standing=self.standing, trial=self.trial, verdict=self.verdict,
+            version=VERSION, model=self.watched.id, reference=self._reference, waiting=self._waiting, newest=self.newest,
+            closed=self.closed, late=self.late, unknown=self.unknown, inputs=self._inputs.snapshot(),
+            loss=self._loss.snapshot(), scoreboard=self._scoreboard, standing=self.standing, trial=self.trial,
+            verdict=self.verdict,
         )  # fmt: skip
         raw = msgspec.msgpack.encode(state)
         return hashlib.sha256(raw).digest() + raw
 
     def restore(self, snapshot: bytes) -> None:
-        """Take over what `snapshot` gave; RecoveryError where it is damaged, or of another model or version."""
+        """Take over what `snapshot` gave; RecoveryError where it is damaged, or of another model, reference or version."""
         digest, raw = snapshot[:32], snapshot[32:]
         todo = "remove it: what was learnt of the model's usual losses is learnt anew"
         if hashlib.sha256(raw).digest() != digest:
@@ -235,6 +244,8 @@ class DriftWatch:
             raise RecoveryError("drift watch", str(error), todo) from error
         if (state.version, state.model) != (VERSION, self.watched.id):
             raise RecoveryError("drift watch", f"that of model {state.model}, version {state.version}", todo)
+        if state.reference != self._reference:
+            raise RecoveryError("drift watch", f"counts by another reference of model {state.model}", todo)
         self._waiting, self.newest, self.closed = state.waiting, state.newest, state.closed
         self.late, self.unknown, self._scoreboard = state.late, state.unknown, state.scoreboard
         self.standing, self.trial, self.verdict = state.standing, state.trial, state.verdict

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from processors.batch import Column, Matrix
+from processors.batch import Column, Integers, Matrix
 from processors.shard import Shard
+from schemas.errors import LogError
 from streams.decode import decode
 from streams.ports import Clock, Log
 
@@ -21,6 +22,8 @@ class History:
 
     features: Matrix
     labels: Column
+    ts: Integers
+    """Of the predictions."""
     spans: Sequence[tuple[int, int, int]]
     """(partition, first offset, next offset)."""
 
@@ -31,6 +34,7 @@ def fold_history(
     """Read every partition from its first record to its end and keep what matured.
 
     ends: partition to (first offset, next offset), as the broker says now. on_progress: (records done, records in all).
+    `LogError` where a record of these does not come.
     """
     total, done = sum(high - low for low, high in ends.values()), 0
     features, labels, matured_at = [], [], []
@@ -39,9 +43,14 @@ def fold_history(
             continue
         shard, reader, waited = make(partition), log.open(partition, low), 0.0
         at = low
-        while at < high and waited < PATIENCE_S:
-            poll = reader.poll(BLOCK)
+        while at < high:
+            poll = reader.poll(min(BLOCK, high - at))
             if poll is None:
+                if waited > PATIENCE_S:
+                    raise LogError(
+                        f"partition {partition}@{at}: expected records up to {high}, nothing came for {PATIENCE_S:g} s; look at "
+                        "the broker and run it again"
+                    )
                 clock.sleep(0.002)
                 waited += 0.002
                 continue
@@ -55,7 +64,8 @@ def fold_history(
             on_progress(done, total)
         reader.close()
     if not features:
-        return History(np.empty((0, 0)), np.empty(0), ())
-    order = np.argsort(np.concatenate(matured_at), kind="stable")
+        return History(np.empty((0, 0)), np.empty(0), np.empty(0, np.int64), ())
+    ts = np.concatenate(matured_at)
+    order = np.argsort(ts, kind="stable")
     spans = [(partition, low, high) for partition, (low, high) in ends.items()]
-    return History(np.concatenate(features)[order], np.concatenate(labels)[order], spans)
+    return History(np.concatenate(features)[order], np.concatenate(labels)[order], ts[order], spans)

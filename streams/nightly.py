@@ -13,7 +13,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from processors.batch import Column, Integers, Matrix
-from processors.columns import LogStretch
+from processors.columns import CONTROL, LogStretch
 from processors.labels import Matured
 from processors.scores import Learner
 from processors.shard import Shard, ShardOutput
@@ -202,7 +202,8 @@ class _Piece:
     def fold(self, stretch: LogStretch) -> None:
         output = self.shard.advance(stretch)
         self.records += span_of(stretch)[2]
-        self.newest_ns = int(output.events.ts_event.max(initial=self.newest_ns))
+        said = output.events.ts_event[output.events.kind != CONTROL]  # a control event has the clock of who sent it
+        self.newest_ns = int(said.max(initial=self.newest_ns))
         self.counts = tuple(int(count) for count in output.counts)
         if len(output.matured):
             self.kept.append(self._kept(output))

@@ -26,6 +26,8 @@ from streams.recordings.zones import NS
 
 BATCH: Final = 4_096
 AS_FAST_AS_POSSIBLE: Final = math.inf
+LOOK_S: Final = 1.0
+"""How often a wait is interrupted to see whether it is time to stop."""
 SOON_NS: Final = 1_000_000
 """What is due within a millisecond is due now: a shorter sleep costs more than it keeps."""
 NAMES: Final[Mapping[type, str]] = {Trade: "trade", Quote: "quote", Heartbeat: "heartbeat"}
@@ -80,11 +82,12 @@ class Played:
 
 def play(
     paths: Sequence[Path], writer: EventWriter, clock: Clock, options: PlayOptions | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[Progress], None] = lambda _: None, *, stop: Callable[[], bool] = lambda: False,
 ) -> Played:  # fmt: skip
     """Write the events of all recordings to the log, merged by event time, and their bad rows to the dead letters.
 
-    `progress` is called after every batch. Returns once the log has acknowledged everything.
+    `progress` is called after every batch. Returns once the log has acknowledged everything; with `stop`, which is asked
+    after every batch and while waiting, everything that was due until then.
     Raises: `InputError` for a bad option and for a file that cannot be played, before anything is written; and in the
     middle where a file breaks off, once everything before that is acknowledged. `DeliveryError` from the log.
     """
@@ -95,7 +98,7 @@ def play(
     laps = Laps(lambda: merged(recordings, symbols))
     outlet = _Outlet(writer, clock, recordings, laps, progress)
     try:
-        _pace(_limited(_laps(laps, options, clock), options), outlet, clock, options.speed)
+        _pace(_limited(_laps(laps, options, clock), options), outlet, clock, options.speed, stop)
     except InputError:
         outlet.write()
         writer.flush()
@@ -149,7 +152,9 @@ def _limited(timeline: Iterator[tuple[int, Said]], options: PlayOptions) -> Iter
                 return
 
 
-def _pace(timeline: Iterator[tuple[int, Said]], outlet: "_Outlet", clock: Clock, speed: float) -> None:
+def _pace(
+    timeline: Iterator[tuple[int, Said]], outlet: "_Outlet", clock: Clock, speed: float, stop: Callable[[], bool]
+) -> None:
     """Hand everything to the outlet when it is due: `speed` nanoseconds of the timeline pass in one of the clock."""
     begun: int | None = None
     first, due = 0, math.inf if speed == math.inf else -1.0
@@ -159,9 +164,12 @@ def _pace(timeline: Iterator[tuple[int, Said]], outlet: "_Outlet", clock: Clock,
         if begun is not None and at - first > due:
             while (wait := (at - first) / speed - (clock.now_ns() - begun)) > SOON_NS:
                 outlet.write()
-                clock.sleep(wait / NS)
+                if stop():
+                    return
+                clock.sleep(min(wait / NS, LOOK_S))
             due = (clock.now_ns() - begun + SOON_NS) * speed
-        outlet.add(item)
+        if outlet.add(item) and stop():
+            return
 
 
 class _Outlet:
@@ -182,14 +190,16 @@ class _Outlet:
         self._last: int | None = None
         self._ts_event = 0
 
-    def add(self, item: Said) -> None:
-        """Take what is due now; writes when a batch is full."""
+    def add(self, item: Said) -> bool:
+        """Take what is due now; writes when a batch is full, and says so."""
         if isinstance(item, DeadLetter):
             self._letters.append(item)
         else:
             self._events.append(item)
-        if len(self._events) >= BATCH or len(self._letters) >= BATCH:
+        full = len(self._events) >= BATCH or len(self._letters) >= BATCH
+        if full:
             self.write()
+        return full
 
     def write(self) -> None:
         """Write what has been gathered."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from processors.bars import BY_TIME, ClosedBars
 from processors.batch import TRADE, Integers
-from processors.columns import CANCEL, CORRECT
+from processors.columns import CANCEL, CORRECT, SESSION
 from processors.revision import FIXES, ISSUED, TRADES, Lines
 from processors.shard import ShardOutput
 from processors.timeline import DUPLICATE, LATE
@@ -138,7 +138,7 @@ class Recent:
             known = np.full(symbols - before, -1 if before or self.floor == 0 else UNKNOWN)
             self.clock, self.gone = np.concatenate([self.clock, known]), np.concatenate([self.gone, known])
         row = output.events.row
-        at = np.flatnonzero(row >= 0)
+        at = np.flatnonzero((row >= 0) & (output.events.kind != SESSION))  # a halt of a symbol tells no time of it
         unseen = at[self.clock[row[at]] == UNKNOWN]
         if len(unseen):
             rows, first = np.unique(row[unseen], return_index=True)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from infra.embedded.services import Embedded
 from tests.services.apache_kafka import apache_kafka
@@ -11,6 +12,9 @@ from tests.services.clickhouse_server import clickhouse_server
 from tests.services.embedded import embedded
 from tests.services.valkey import valkey
 
+settings.register_profile("tickwire", deadline=None)
+"""How long an example takes is a matter of the machine, and of what is compiled in it."""
+settings.load_profile("tickwire")
 __all__ = ["apache_kafka", "clickhouse_server", "embedded", "valkey"]
 
 

@@ -97,10 +97,15 @@ def _fix(rng: np.random.Generator, trade: Trade, at: int, number: int) -> Correc
 
 
 def _final(trades: Sequence[Trade], arrived: Sequence[Event]) -> dict[int, Trade | None]:
-    """Every trade as the last word on it says."""
+    """Every trade as the last word on it says; what is said once more is no word."""
+    said: set[tuple[type[Event], int]] = set()
     at = {(trade.symbol, trade.seq): i for i, trade in enumerate(trades)}
     final: dict[int, Trade | None] = dict(enumerate(trades))
     for event in arrived:
+        if isinstance(event, Cancel | Correction):
+            if (type(event), event.seq) in said:
+                continue
+            said.add((type(event), event.seq))
         if isinstance(event, Cancel):
             final[at[event.symbol, event.refers_seq]] = None
         elif isinstance(event, Correction):

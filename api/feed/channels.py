@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from processors.features import FEATURE_NAMES
 from schemas.events import Cancel, Correction, NewsSignal, Quote, Trade
 from schemas.rows import Alert, Bar, Outcome, Prediction
 from schemas.topics import ALERTS, BARS, EVENTS, OUTCOMES, PREDICTIONS
@@ -11,6 +12,8 @@ from schemas.topics import ALERTS, BARS, EVENTS, OUTCOMES, PREDICTIONS
 EVERY_SYMBOL: Final = "*"
 TEST_SYMBOL: Final = "TEST"
 """Ticks each second by the server's own clock, is marked `test`, is never on the log, and no `*` includes it."""
+OF_FEATURES: Final = ("symbol", "ts_event", "ts_ingest", "log_id", "src_partition", "src_offset")
+"""What a message of features says of where they come from, as the newest row does."""
 BAR_KINDS: Final = ("1s", "1m", "5m", "tick100", "volume10000", "value1000000")
 
 
@@ -19,8 +22,7 @@ class Channel:
     """One kind of message.
 
     conflates: a newer message of a symbol makes the older one worthless.   linked: numbers have holes, `prev` links them.
-    columns: names that `data` may have; any where there are none.          topic: empty where it is read elsewhere.
-    scope: who may hear it.
+    columns: names that `data` may have.            topic: empty where it is read elsewhere.            scope: who may hear it.
     """
 
     name: str
@@ -52,7 +54,14 @@ CHANNELS: Final[Mapping[str, Channel]] = {
             columns=_columns(Trade, Correction, Cancel),
         ),
         Channel("quotes", EVENTS.name, "market:read", conflates=True, linked=True, columns=_columns(Quote)),
-        Channel("features", "", "market:read", conflates=True, linked=True),
+        Channel(
+            "features",
+            "",
+            "market:read",
+            conflates=True,
+            linked=True,
+            columns=(*OF_FEATURES, "features_id", "seq", *FEATURE_NAMES),
+        ),
         Channel("alerts", ALERTS.name, "signals:read", conflates=False, linked=True, columns=_columns(Alert)),
         Channel("news", EVENTS.name, "market:read", conflates=False, linked=True, columns=_columns(NewsSignal)),
         *(

@@ -33,7 +33,8 @@ class FeedHub:
     """Hands the messages of every `(channel, symbol)`, in the order of their numbers, to the clients that want them.
 
     `publish`, `publish_many` and `between` are for other threads; everything else belongs to the event loop. `now_ns`: the
-    wall clock, which the messages show. `epoch`: the log whose numbers the messages bear; without one it is a new one.
+    wall clock, which the messages show. `epoch`: the log whose numbers the messages bear; without one its name is a new one,
+    and every log is ours.
     """
 
     def __init__(
@@ -41,6 +42,8 @@ class FeedHub:
         channels: Mapping[str, Channel] = CHANNELS, epoch: str = "",
     ) -> None:  # fmt: skip
         self.epoch = epoch or secrets.token_hex(8)
+        self.log_id = epoch
+        """Of the log whose numbers the messages bear; empty where nobody knows."""
         self.limits = limits or FeedLimits()
         self.channels = channels
         self.clients: dict[Client, None] = {}
@@ -65,17 +68,18 @@ class FeedHub:
         """One message as it stands in its topic; see `publish_many`."""
         self.publish_many([Topical(channel, symbol, payload)])
 
-    def publish_many(self, messages: Iterable[tuple[str, str, bytes] | Topical]) -> None:
+    def publish_many(self, messages: Iterable[tuple[str, str, bytes] | Item]) -> None:
         """Messages in the order of their topics; those without a number are counted here, those with one come once.
 
-        From any thread but the loop's. Waits while the loop is far behind; messages for a hub that has stopped go to
-        nobody. A payload that is no JSON is counted and left out. Raises: `ValueError` for an unknown channel.
+        What is to be done between two of them, as for `between`, stands between them. From any thread but the loop's. Waits
+        while the loop is far behind; messages for a hub that has stopped go to nobody. A payload that is no JSON is counted
+        and left out. Raises: `ValueError` for an unknown channel.
         """
-        topical = [Topical(*message) for message in messages]
-        for channel, *_ in topical:
-            if channel not in self.channels:
-                raise ValueError(f"no channel {channel!r}; there are {sorted(self.channels)}")
-        self._inbox.put(topical)
+        items = [Topical(*each) if isinstance(each, tuple) else each for each in messages]
+        for item in items:
+            if isinstance(item, Topical) and item.channel not in self.channels:
+                raise ValueError(f"no channel {item.channel!r}; there are {sorted(self.channels)}")
+        self._inbox.put(items)
 
     def between(self, do: Callable[[], None]) -> None:
         """Call `do` on the loop once everything that was published before has been delivered. From any thread."""
@@ -113,7 +117,7 @@ class FeedHub:
 
     def begin_epoch(self, epoch: str) -> None:
         """From here on numbers are of another log: nothing is held of the one before, and every client comes anew."""
-        self.epoch = epoch
+        self.epoch = self.log_id = epoch
         self.forget(self.channels)
         self._send_away(NEW_LOG)
 
@@ -124,7 +128,7 @@ class FeedHub:
             for symbol, stream in before.items():
                 for outbox in stream.outboxes:
                     outbox.forget(stream)
-                self._stream(channel, symbol).outboxes.update(stream.outboxes)
+                self._stream(channel, symbol).replace(stream)
 
     def filled(self, channels: Collection[str]) -> None:
         """What was said before we listened has come."""
@@ -177,16 +181,23 @@ class FeedHub:
         """Symbol to the number of its newest message; 0 before the first."""
         return {symbol: stream.seq for symbol, stream in self._streams[channel].items() if symbol != TEST_SYMBOL}
 
+    def is_ours(self, log_id: str) -> bool:
+        """Whether numbers of this log mean something here."""
+        return self.log_id in ("", log_id)
+
     def seed(self, channel: str, symbol: str, payload: bytes, seq: int = 0) -> None:
-        """What was newest before this hub began; ignored where a message has come since."""
+        """What was newest before this hub began; ignored where a message has come since.
+
+        Its number is left unknown where clients wait for messages of the stream: those up to it are still to come to them.
+        """
         stream = self._stream(channel, symbol)
         if stream.newest is None:
-            stream.seed(payload.decode(), seq)
+            stream.seed(payload.decode(), 0 if stream.outboxes else seq)
 
     def can_resume(self, channel: str, symbol: str, seq: int) -> bool:
         """Whether everything after the message `seq` is held."""
         stream = self._streams[channel].get(symbol)
-        return stream is not None and stream.since(seq) is not None
+        return stream is not None and stream.place(seq) is not None
 
     def attach(
         self, client: Client, channel: str, symbol: str, *, snapshot: bool, resume: Mapping[str, int] | None = None
@@ -197,12 +208,13 @@ class FeedHub:
         else:
             found = [self._stream(channel, symbol)]
         for stream in found:
-            missed = stream.since(resume[stream.symbol]) if resume and stream.symbol in resume else None
+            place = stream.place(resume[stream.symbol]) if resume and stream.symbol in resume else None
+            attached = client.outbox in stream.outboxes
             stream.outboxes[client.outbox] = None
-            if missed is not None:
-                client.outbox.recover(stream, missed)
+            if place is not None:
+                client.outbox.recover(stream, place)
             elif snapshot:
-                client.outbox.begin(stream)
+                client.outbox.begin(stream, attached=attached)
 
     def detach(self, client: Client, channel: str) -> None:
         """Send no more of what the client has unsubscribed from."""
@@ -224,7 +236,7 @@ class FeedHub:
             if seq is None:
                 _CHECK.decode(payload)
             text = payload.decode()
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return "refused"
         stream = self._streams[channel].get(symbol) or self._stream(channel, symbol)
         if seq is not None and seq <= stream.seq:
@@ -233,7 +245,8 @@ class FeedHub:
         self._held.keep(update)
         for outbox in stream.outboxes:
             outbox.offer(stream, update)
-        return ""
+        update.gone_out()
+        return "refused" if update.unsayable else ""
 
     def _drain(self) -> None:
         since, now = self._inbox.since, asyncio.get_running_loop().time

@@ -28,12 +28,10 @@ class FeedLimits:
     """A client with more than this in its queue gets only the newest of what may be conflated."""
     queue_chars: int = 256 * 1024
     """A client with more than this in its queue is too slow, and is let go."""
-    resume_chars: int = 640 * 1024
-    """So much more may wait for a client that comes back, until it has it all: it is sent what it missed at once.
-    Less than a megabyte together with `queue_chars`."""
     send_timeout_s: float = 5.0
     """A client that takes nothing for so long is let go."""
     held_bytes: int = 64 * 1024 * 1024
-    """Of messages that are held for clients that come back, all streams together."""
+    """Of messages that are held for clients that come back, all streams together; they are sent from there, as fast as each
+    client takes them."""
     fill_timeout_s: float = 5.0
     """A client that subscribes waits so long for what was said before the server started."""

@@ -8,7 +8,8 @@ With the subprotocol `tickwire.v1.msgpack` the same objects and arrays are msgpa
 restarts. What follows the message n names it (`prev`: n), or has no `prev` and is n + 1, or n + 1 + `conflated`; all else is
 a gap, whether or not a `gap` tells of it. What has a number that was seen already is to be ignored. An `epoch` is one events
 log: numbers of another one mean nothing. A client that comes back says the last numbers that it has (`resume`), and gets
-what it missed, or hears in `ack` that it is not held any more.
+what it missed, as fast as it takes it, or hears in `ack` that it is not held any more, or in a `gap` that it was forgotten
+since.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,8 @@ CLOSE_ADVICE: Final[Mapping[int, str]] = {
     SLOW_CLIENT: "what waited for the client was more than its share; `gap` says what was left out. Ask for less, or conflate",
 }
 """What a client is to do; codes below 4000 are WebSocket's own."""
+UNSAYABLE: Final = "unsayable"
+"""Why there is a gap in the place of a message that cannot be said in the client's format or columns."""
 
 Id = Annotated[int, Meta(ge=0, le=2**53)] | Annotated[str, Meta(max_length=64)] | None
 Name = Annotated[str, Meta(max_length=32)]

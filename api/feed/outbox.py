@@ -6,7 +6,7 @@ takes out.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,8 +43,9 @@ class Outbox:
         self._views: dict[str, View] = {}
         self._queue: deque[Piece] = deque()
         self._chars = 0
-        self._room = limits.queue_chars
         self._lanes: dict[str, _Lane] = {}
+        self._missed: OrderedDict[Stream, Given] = OrderedDict()
+        """Streams that the client has come back to, until it has what they hold, and up to where it has them."""
         self._lost: OrderedDict[Stream, int] = OrderedDict()
         """Streams whose messages did not fit, with the first seq that did not."""
         self._overflow: int | None = None
@@ -64,6 +65,11 @@ class Outbox:
         return self._chars
 
     @property
+    def catching_up(self) -> bool:
+        """There is more of what the client missed while it was away."""
+        return bool(self._missed)
+
+    @property
     def finished(self) -> bool:
         """Everything has been sent, and the connection is to be closed."""
         return self.closing is not None and not self._queue and not self._lost and self._overflow is None
@@ -74,7 +80,7 @@ class Outbox:
 
     def put(self, piece: Piece) -> None:
         """Queue a message that is not part of a stream, encoded already."""
-        if self._chars + len(piece) > self._room:
+        if self._chars + len(piece) > self._limits.queue_chars:
             self.close(SLOW_CLIENT)
             return
         self._append(piece)
@@ -88,30 +94,42 @@ class Outbox:
                     self._ready.set()
                 lane.stale.setdefault(stream, Given(update.prev, update.count - 1))
                 return
+        elif self._missed and stream in self._missed:
+            return  # it is held, behind what the client is sent first
         piece = update.piece(self._views.get(stream.channel.name, self._view))
-        if self.closing is not None or self._chars + len(piece) > self._room:
+        if self.closing is not None or self._chars + len(piece) > self._limits.queue_chars:
             self._lost.setdefault(stream, update.seq)
             self.close(SLOW_CLIENT)
         else:
             self._append(piece)
             self._behind = self._behind or self._chars > self._limits.behind_chars
 
-    def recover(self, stream: Stream, missed: Iterable[Update]) -> None:
-        """What the client has missed of a stream, before what comes; the texts are those that the stream holds anyway."""
-        self._room = self._limits.queue_chars + self._limits.resume_chars
-        for update in missed:
-            self.offer(stream, update)
+    def recover(self, stream: Stream, place: Given) -> None:
+        """What the stream holds after this place comes first: at once where it conflates, else as fast as it is taken."""
+        if stream.channel.conflates:
+            stale = self._lane(stream.channel.name).stale
+            for update in stream.after(place) or ():
+                self.offer(stream, update)
+                if stream in stale or stream in self._lost:
+                    break  # its newest message stands for the others, or none of them fits
+        elif place.passed < stream.count:
+            self._missed[stream] = place
+            self._ready.set()
 
-    def begin(self, stream: Stream) -> None:
-        """Start a stream with its newest message, if it has one."""
+    def begin(self, stream: Stream, *, attached: bool = False) -> None:
+        """Start a stream with its newest message, if it has one. `attached`: it goes on, behind what waits of it already."""
         if stream.newest is not None:
             lane = self._lane(stream.channel.name)
-            lane.stale[stream] = _SNAPSHOT
+            if attached:
+                lane.stale.setdefault(stream, Given(stream.seq, stream.count))
+            else:
+                lane.stale[stream] = _SNAPSHOT
             lane.next_at = 0.0
             self._ready.set()
 
     def forget(self, stream: Stream) -> None:
         """The client does not want the stream any more."""
+        self._missed.pop(stream, None)
         self._lane(stream.channel.name).stale.pop(stream, None)
 
     def pace(self, seconds: float, channels: Collection[str] = CONFLATING) -> None:
@@ -126,7 +144,7 @@ class Outbox:
 
     def given(self, stream: Stream) -> int | None:
         """The seq of the stream up to which everything was queued or skipped; none before its snapshot."""
-        given = self._lane(stream.channel.name).stale.get(stream)
+        given = self._missed.get(stream) or self._lane(stream.channel.name).stale.get(stream)
         seq = stream.seq if given is None else given.seq
         return None if given == _SNAPSHOT or stream in self._lost else seq
 
@@ -149,7 +167,7 @@ class Outbox:
             if self.closing is not None:
                 self._take_farewell(parts)
             else:
-                self._room = self._limits.queue_chars
+                self._take_missed(parts, size)
                 for lane in self._lanes.values():
                     if lane.stale and now >= lane.next_at:
                         self._take_stale(lane, parts)
@@ -179,6 +197,25 @@ class Outbox:
         self._chars += len(piece)
         self._ready.set()
 
+    def _take_missed(self, parts: list[Piece], size: int) -> None:
+        """Of what the client missed, as much as makes half a frame: the newest of the other streams need not wait for it."""
+        most = self._limits.frame_chars // 2
+        while self._missed and size < most:
+            stream, place = self._missed.popitem(last=False)
+            missed = stream.after(place)
+            if missed is None:
+                parts.append(self._gap(stream, place.seq + 1))
+                size += len(parts[-1])
+                continue
+            view = self._views.get(stream.channel.name, self._view)
+            for update in missed:
+                parts.append(update.piece(view))
+                size += len(parts[-1])
+                if size >= most:
+                    if update.count < stream.count:
+                        self._missed[stream] = Given(update.seq, update.count)
+                    break
+
     def _take_stale(self, lane: _Lane, parts: list[Piece]) -> None:
         size = sum(map(len, parts))
         while lane.stale and size < self._limits.frame_chars:
@@ -186,7 +223,7 @@ class Outbox:
             view, newest = self._views.get(stream.channel.name, self._view), stream.newest
             if newest is None:
                 continue
-            if given == _SNAPSHOT:
+            if given == _SNAPSHOT or given.passed == newest.count:
                 parts.append(newest.snapshot(view))
             else:
                 self.conflated += newest.count - given.passed - 1
@@ -198,12 +235,14 @@ class Outbox:
         size = 0
         while self._lost and size < self._limits.frame_chars:
             stream, first = self._lost.popitem(last=False)
-            gap = Gap(
-                channel=stream.channel.name, symbol=stream.symbol, first=first, last=stream.seq, reason="slow_client"
-            )
-            parts.append(self._view.encode(gap))
-            self.gaps += 1
+            parts.append(self._gap(stream, first))
             size += len(parts[-1])
         if not self._lost and self._overflow is not None:
-            parts.append(self._view.encode(Slow(queued=self._overflow, limit=self._room)))
+            parts.append(self._view.encode(Slow(queued=self._overflow, limit=self._limits.queue_chars)))
             self._overflow = None
+
+    def _gap(self, stream: Stream, first: int) -> Piece:
+        """Everything of the stream from this number on does not come: the client was too slow for it."""
+        self.gaps += 1
+        gap = Gap(channel=stream.channel.name, symbol=stream.symbol, first=first, last=stream.seq, reason="slow_client")
+        return self._view.encode(gap)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from fastapi import WebSocket
@@ -103,6 +103,8 @@ class Session:
                 async with asyncio.timeout(self._limits.send_timeout_s):
                     await self._send(frame)
                 self._measure(frame)
+                if outbox.catching_up:
+                    await asyncio.sleep(0)  # many frames wait: the others have their turn between them
             code = outbox.closing or 1000
             async with asyncio.timeout(self._limits.send_timeout_s):
                 await self._websocket.close(code, CLOSE_CODES[code])
@@ -166,9 +168,10 @@ class Session:
             self._client.outbox.close(BAD_MESSAGES)
 
     async def _subscribe(self, op: Subscribe) -> None:
-        channels = [channel for channel in op.channels if channel in self._allowed]
-        rejected = [self._refused(name) for name in op.channels if name not in channels]
-        symbols, unknown = await self._known(op.symbols) if channels else ((), ())
+        named = _once(op.channels)
+        channels = [channel for channel in named if channel in self._allowed]
+        rejected = [self._refused(name) for name in named if name not in channels]
+        symbols, unknown = await self._known(_once(op.symbols)) if channels else ((), ())
         rejected += unknown
         rejected += self._show(op, channels)
         await self._hub.ask(self._client, channels)
@@ -190,12 +193,12 @@ class Session:
     def _show(self, op: Subscribe, channels: Sequence[str]) -> Sequence[Rejected]:
         """Choose the columns of the channels; a rejection for each that no message of the channel has."""
         rejected: list[Rejected] = []
+        wanted = [name for name in _once(op.columns or ()) if name != EVERY_SYMBOL]
         for channel in channels if op.columns is not None else ():
-            there = self._hub.channels[channel].columns
-            wanted = [name for name in op.columns or () if name != EVERY_SYMBOL]
-            unknown = [name for name in wanted if there and name not in there]
+            there = frozenset(self._hub.channels[channel].columns)
+            unknown = [name for name in wanted if name not in there]
             rejected += [Rejected(code="unknown_column", channel=channel, column=name) for name in unknown]
-            columns = tuple(name for name in wanted if name not in unknown)
+            columns = tuple(name for name in wanted if name in there)
             self._client.outbox.show(channel, view_of(self._packed, columns))
         return rejected
 
@@ -226,23 +229,23 @@ class Session:
 
     async def _known(self, symbols: Sequence[str]) -> tuple[Sequence[str], Sequence[Rejected]]:
         """The symbols that exist, and a rejection for each that does not or that we can't tell."""
+        code: Literal["unknown_symbol", "symbols_unavailable"] = "unknown_symbol"
         try:
             unknown = await self._snapshots.unknown(symbols)
         except BackendError:
-            known = [symbol for symbol in symbols if self._hub.knows(symbol)]
-            return known, [Rejected(code="symbols_unavailable", symbol=name) for name in symbols if name not in known]
-        return (
-            [symbol for symbol in symbols if symbol not in unknown],
-            [Rejected(code="unknown_symbol", symbol=symbol) for symbol in unknown],
-        )
+            unknown, code = [symbol for symbol in symbols if not self._hub.knows(symbol)], "symbols_unavailable"
+        left_out = frozenset(unknown)
+        known = [symbol for symbol in symbols if symbol not in left_out]
+        return known, [Rejected(code=code, symbol=symbol) for symbol in unknown]
 
     def _unsubscribe(self, op: Unsubscribe) -> None:
-        channels = [channel for channel in op.channels if channel in self._hub.channels]
+        named, symbols = _once(op.channels), _once(op.symbols)
+        channels = [channel for channel in named if channel in self._hub.channels]
         for channel in channels:
-            for symbol in op.symbols:
+            for symbol in symbols:
                 self._client.subscriptions.remove(channel, symbol)
             self._hub.detach(self._client, channel)
-        rejected = [Rejected(code="unknown_channel", channel=name) for name in op.channels if name not in channels]
+        rejected = [Rejected(code="unknown_channel", channel=name) for name in named if name not in channels]
         self._acknowledge(op, rejected)
 
     def _acknowledge(
@@ -258,3 +261,8 @@ class Session:
             recovered=recovered or {},
         )
         self._client.outbox.say(ack)
+
+
+def _once(names: Sequence[str]) -> Sequence[str]:
+    """Each name where it comes first: what is asked for a thousand times is done once."""
+    return tuple(dict.fromkeys(names))

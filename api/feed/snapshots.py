@@ -32,14 +32,15 @@ class Snapshots:
             _log.warning("no snapshot: %s", error)
             return
         for row in rows:
-            self._hub.seed(CHANNEL, row.symbol, msgspec.json.encode(prediction_of(row)), row.seq)
+            seq = row.seq if self._hub.is_ours(row.log_id) else 0
+            self._hub.seed(CHANNEL, row.symbol, msgspec.json.encode(prediction_of(row)), seq)
 
     async def unknown(self, symbols: Sequence[str]) -> Sequence[str]:
         """Those of which nobody has heard. Raises: `StoreUnavailable`."""
         asked = [symbol for symbol in symbols if not self._hub.knows(symbol)]
         if not asked:
             return []
-        known = {row.symbol for row in await self._newest.find_all(asked)}
+        known = {row.symbol for row in await self._newest.find_all(asked)} | self._newest.unreadable
         return [symbol for symbol in asked if symbol not in known]
 
 

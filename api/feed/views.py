@@ -36,13 +36,20 @@ class View:
         return {name: row[name] for name in self.columns if name in row}
 
 
-@lru_cache(maxsize=4_096)
+JSON: Final = View()
+_WHOLE: Final = {False: JSON, True: View(packed=True)}
+CHOICES: Final = 256
+"""Of columns, that are remembered; another one is a view of its own, and costs no more than to be encoded once more."""
+
+
 def view_of(packed: bool, columns: tuple[str, ...] = ()) -> View:
-    """The one view of this format and these columns."""
+    """The view of this format and these columns."""
+    return _chosen(packed, columns) if columns else _WHOLE[packed]
+
+
+@lru_cache(maxsize=CHOICES)
+def _chosen(packed: bool, columns: tuple[str, ...]) -> View:
     return View(packed, columns)
-
-
-JSON: Final = view_of(False)
 
 
 def framed(parts: Sequence[Any]) -> Piece:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request
@@ -38,7 +38,11 @@ Horizon = Annotated[
 ]
 Names = Annotated[str, Query(max_length=2_000, description="Only these features, separated by commas")]
 Start = Annotated[
-    str | None, Query(max_length=40, description="RFC 3339, inclusive; a day before `end` where it is left out")
+    str | None,
+    Query(
+        max_length=40,
+        description="RFC 3339, inclusive; where it is left out, a day before `end`, or with a cursor its place",
+    ),
 ]
 End = Annotated[
     str | None,
@@ -175,7 +179,7 @@ def _link(request: Request, stretch: Stretch, place: Place) -> str:
         **request.query_params, "start": to_rfc3339(stretch.start), "end": to_rfc3339(stretch.end),
         "limit": stretch.limit, "cursor": to_cursor(place),
     }  # fmt: skip
-    return f'<{request.url.path}?{urlencode(asked)}>; rel="next"'
+    return f'<{quote(request.scope["path"])}?{urlencode(asked)}>; rel="next"'
 
 
 def _stretch(
@@ -183,11 +187,14 @@ def _stretch(
 ) -> Stretch:
     """The stretch that was asked for. Raises: `Problem` invalid-request."""
     start, until = bounds
-    since = max(0, until - DAY_NS) if start is None else time_of("query.start", start)
-    if since > until:
-        raise invalid("query.start", f"expected a time before end, found {start}")
     try:
         after = None if cursor is None else from_cursor(cursor, listing.place_types())
     except ValueError as error:
         raise invalid("query.cursor", str(error)) from error
+    if start is not None:
+        since = time_of("query.start", start)
+    else:
+        since = max(0, until - DAY_NS) if after is None else min(int(after[0]), until)
+    if since > until:
+        raise invalid("query.start", f"expected a time before end, found {start}")
     return Stretch(since, until, limit, after, filters.equal, filters.columns)

@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 
 import structlog
 
+from infra.private import private_folder
 from schemas.errors import AccessError
 
 NOTHING: Final = "0" * 64
@@ -87,7 +88,7 @@ class AuditLog:
 
     @contextmanager
     def _locked(self) -> Iterator[IO[bytes]]:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(handle, "rb+") as log:
             fcntl.flock(log, fcntl.LOCK_EX)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from api.access.ports import KEY_PREFIX, Access, Principal
 from api.ports import Meter
 from infra.access.audited import audit_log
-from infra.access.dev_key import LOOPBACK, dev_key, wants_dev_key
+from infra.access.dev_key import LOOPBACK, dev_key, still_good, wants_dev_key
 from infra.access.keys import KeyFile, key_file
 from infra.access.rates import RateLimiter
 from infra.access.tokens import TokenReader, token_reader
@@ -43,5 +43,6 @@ def access(settings: Settings, meter: Meter) -> Iterator[Access]:
     keys, tokens = key_file(settings), token_reader(settings.api.tokens)
     anonymous = frozenset({"metrics:read"} if settings.api.host in LOOPBACK else ())  # as the scoring process's are
     limiter = RateLimiter(settings.api.rates, settings.redis.url.get_secret_value(), meter)
-    with dev_key(settings.data, fresh=False) if wants_dev_key(settings) else nullcontext("") as dev:
+    made = dev_key(settings.data, fresh=False) if wants_dev_key(settings) else nullcontext(still_good(settings))
+    with made as dev:
         yield Access(Callers(keys, tokens, dev), anonymous, limiter, audit_log(settings))

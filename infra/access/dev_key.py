@@ -3,12 +3,14 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
 from api.access.ports import KEY_PREFIX
 from infra.access.keys import key_file
+from infra.embedded.instance import read_run_state
+from infra.private import private_folder
 from infra.settings import Settings
 from schemas.errors import SettingsError
 
@@ -46,7 +48,7 @@ def dev_key(data: Path, *, fresh: bool) -> Iterator[str]:
     fresh   one that a killed run has left is thrown away; else it is used, and left to whoever made it
     """
     path = data / FILE
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(data)
     if fresh:
         path.unlink(missing_ok=True)
     made = False
@@ -60,6 +62,21 @@ def dev_key(data: Path, *, fresh: bool) -> Iterator[str]:
     finally:
         if made:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def key_of_run(settings: Settings) -> Iterator[None]:
+    """The key of an `up`, as long as the block lasts, where it needs one; what a killed run has left is gone in any case."""
+    (settings.data / FILE).unlink(missing_ok=True)
+    with dev_key(settings.data, fresh=True) if wants_dev_key(settings) else nullcontext():
+        yield
+
+
+def still_good(settings: Settings) -> str:
+    """The key that the `up` on this directory has told, which ends with it alone, whoever makes lasting ones meanwhile."""
+    if settings.api.host not in LOOPBACK or read_run_state(settings.data) is None:
+        return ""
+    return read(settings.data)
 
 
 def own_headers(settings: Settings) -> dict[str, str]:

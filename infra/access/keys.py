@@ -26,6 +26,7 @@ from msgspec import Struct
 from api.access.ports import KEY_PREFIX
 from api.access.scopes import ROLES
 from infra.clock import WallClock
+from infra.private import private_folder
 from infra.settings import Settings
 from schemas.errors import AccessError
 
@@ -74,7 +75,9 @@ class KeyFile:
         self.path, self._now_ns = path, now_ns
         self._lock = threading.Lock()
         self._looked = -LOOK_S
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
+        self._wrong = ""
+        """Why no key is good, where that was said already."""
         self._keys: Mapping[str, Key] = {}
 
     def find(self, credential: str) -> Key | None:
@@ -131,19 +134,22 @@ class KeyFile:
 
     def _look(self) -> None:
         """Read the file where it has changed; nobody is let in by one that cannot be trusted."""
-        stamp = None
+        stamp, wrong = None, ""
         try:
             status = self.path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+            # a change of its mode alone moves ctime, and that in steps of some milliseconds
+            stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_ino, status.st_size)
             if stamp != self._stamp:
                 self._keys = self._read()
         except FileNotFoundError:
             self._keys = {}
-        except (AccessError, OSError) as error:
-            if stamp != self._stamp:
-                structlog.get_logger().critical("no key is good any more", reason=str(error))
-            self._keys = {}
-        self._stamp = stamp
+        except AccessError as error:
+            self._keys, wrong = {}, str(error)
+        except OSError as error:  # it may pass, and leave the file as it is
+            self._keys, stamp, wrong = {}, None, str(error)
+        if wrong not in ("", self._wrong):
+            structlog.get_logger().critical("no key is good any more", reason=wrong)
+        self._stamp, self._wrong = stamp, wrong
 
     def _read(self) -> dict[str, Key]:
         if not self.path.exists():
@@ -161,7 +167,7 @@ class KeyFile:
     @contextmanager
     def _writing(self) -> Iterator[dict[str, Key]]:
         """The keys to change, one writer at a time; readers see the old file or the new one, whole, and it stays written."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         with self.path.with_suffix(".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             keys = self._read()

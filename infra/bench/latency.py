@@ -87,7 +87,7 @@ def _with_api(bench: Workbench) -> Settings:
     tree = bench.settings.model_dump()
     tree["api"]["port"] = free_port()
     settings = Settings.model_validate(tree)
-    url = f"http://{settings.api.host}:{settings.api.port}"
+    url = f"http://{settings.api.address}"
     bench.supervisor.start(
         _program(settings, "api", ready=lambda: _is_ok(f"{url}/healthz")),
         _program(settings, "score", ready=lambda: _has_caught_up(f"{url}/readyz")),
@@ -123,7 +123,7 @@ def _has_caught_up(url: str) -> bool:
 def _measured(bench: Workbench, rate: int, warm_up_s: float, measured_s: float) -> Latency:
     api, shown = bench.settings.api, own_headers(bench.settings)
     with connect(
-        f"ws://{api.host}:{api.port}/v1/stream", open_timeout=ANSWER_S, compression=None, additional_headers=shown
+        f"ws://{api.address}/v1/stream", open_timeout=ANSWER_S, compression=None, additional_headers=shown
     ) as feed:
         feed.send(SUBSCRIBE)
         with _exchange(bench, rate) as pid:

@@ -13,7 +13,7 @@ keys = typer.Typer(help="API keys: who may call the API.", no_args_is_help=True)
 def create(
     name: Annotated[str, typer.Argument(help="Whose it is or what for, for example grafana.")],
     role: Annotated[str, typer.Option(help="viewer, analyst, operator or admin.")] = "viewer",
-    days: Annotated[float, typer.Option(help="It ends after so many; 0: never.", min=0)] = 90,
+    days: Annotated[float, typer.Option(help="It ends after so many; 0: never.", min=0, max=36_500)] = 90,
     json: Json = False,
 ) -> None:
     """Make a key and show it, this once."""

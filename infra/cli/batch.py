@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from schemas.errors import InputError, SettingsError
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Date = Annotated[str, typer.Option(help="A trading day; the newest that has settled if left out.")]
 Exchange = Annotated[str, typer.Option(help="An exchange calendar such as XNYS, or 24/7; TICKWIRE_NIGHTLY__CALENDAR.")]
@@ -87,10 +89,13 @@ def nightly(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     from infra.cli.nightly import request_of, run  # noqa: PLC0415
 
-    request = request_of(
-        first=first, end=end, log_id=log, symbols=symbols, horizon_s=horizon, train=train, warm_start=warm_start,
-        processes=processes, into=into, events=events, save_events=save_events, limits=limits, accept_loss=accept_loss,
-    )  # fmt: skip
+    try:
+        request = request_of(
+            first=first, end=end, log_id=log, symbols=symbols, horizon_s=horizon, train=train, warm_start=warm_start,
+            processes=processes, into=into, events=events, save_events=save_events, limits=limits, accept_loss=accept_loss,
+        )  # fmt: skip
+    except InputError as error:
+        raise SettingsError(str(error)) from error  # 2: a 1 would say that the checks refuse the matrix
     raise typer.Exit(run(_settings(), request, as_json=json))
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
 from infra.bench.fold import BESIDE, Folded, fold_all
 from infra.bench.latency import latencies
 from infra.bench.machine import about
 from infra.bench.workbench import Market, in_child, train_model, workbench, write_log
+from infra.cli.plain import plain
 from infra.settings import Settings
 from schemas.errors import SettingsError
 
@@ -24,10 +25,10 @@ def run(settings: Settings, what: str, *, events: int, as_json: bool) -> None:
     """Measure `flow`, `peers` or `latency`, and print it."""
     if what not in BENCHES:
         raise SettingsError(f"bench: expected {', '.join(BENCHES)}, was {what!r}")
-    progress, out = Console(stderr=True), Console()
+    progress, out = plain(stderr=True), plain()
     measured = {
         "machine": about(),
-        **BENCHES[what](settings, events, lambda step: progress.print(f"[dim]{step}[/dim]")),
+        **BENCHES[what](settings, events, lambda step: progress.print(Text(step, style="dim"))),
     }
     if as_json:
         print(json.dumps(measured))
@@ -108,15 +109,15 @@ def _grids(measured: Mapping[str, Any]) -> Iterator[Grid | str]:
         yield from _flow_grids(measured["flow"])
     if "usual" in measured:
         usual = measured["usual"]
-        yield f"the usual way, per event: [bold]{usual['events_per_s']:,} events/s[/bold] ({usual['scored']:,} events)"
-        yield f"ratio: [bold]{measured['ratio']}[/bold]"
+        yield f"the usual way, per event: {usual['events_per_s']:,} events/s ({usual['scored']:,} events)"
+        yield f"ratio: {measured['ratio']}"
     if "latency" in measured:
         yield _latency_grid(measured["latency"])
 
 
 def _flow_grids(flow: Mapping[str, Any]) -> Iterator[Grid | str]:
     yield (
-        f"log to ClickHouse, topics and Redis, both models: [bold]{flow['events_per_s']:,} events/s[/bold] "
+        f"log to ClickHouse, topics and Redis, both models: {flow['events_per_s']:,} events/s "
         f"({flow['folded']:,} events in {flow['seconds']:.2f} s; {flow['events_per_s_while_reading']:,}/s until all were read)"
     )
     stages = Grid(

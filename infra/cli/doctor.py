@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Literal
 
-from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
+from infra.cli.plain import plain
 from infra.instance import attached, running
 from infra.settings import Settings
 from schemas.errors import TickwireError
@@ -40,9 +41,9 @@ def run(settings: Settings, *, as_json: bool) -> int:
     else:
         grid = Grid("", "what", "found", "what to do", box=None, header_style="bold")
         for finding in findings:
-            mark = f"[{COLOURS[finding.state]}]{finding.state}[/{COLOURS[finding.state]}]"
+            mark = Text(finding.state, style=COLOURS[finding.state])
             grid.add_row(mark, finding.what, finding.found, finding.do)
-        Console().print(grid)
+        plain().print(grid)
     return int(any(finding.state == "bad" for finding in findings))
 
 

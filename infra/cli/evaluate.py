@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from infra.cli.plain import finite
 from infra.settings import Settings
 from schemas.errors import InputError
 
@@ -69,7 +70,7 @@ def run(
         )
     written = write(report, asked.out)
     if as_json:
-        sys.stdout.write(to_json.dumps(_told(report, written)) + "\n")
+        sys.stdout.write(to_json.dumps(finite(_told(report, written))) + "\n")
         return
     from models.report import claims  # noqa: PLC0415
 

@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
-from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
 from api.times import from_rfc3339, to_rfc3339
+from infra.access.audited import record_command
+from infra.cli.files import read_text
+from infra.cli.plain import plain
 from infra.clock import WallClock
+from infra.hooks.addresses import why_refused
 from infra.hooks.desk import Desk
 from infra.hooks.listen import Listener
 from infra.settings import Settings
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, TargetRefused
 from schemas.hooks import Delivery, DeliveryDetails, NewEndpoint, Secret
 
 ASK_EVERY_S: Final = 0.1
@@ -27,19 +32,32 @@ class HookWork:
     """Works on the outbox of the data directory; the delivery process need not run."""
 
     def __init__(self, settings: Settings) -> None:
-        self._desk, self._console = Desk(settings.data, settings.hooks, WallClock()), Console()
+        self._settings, self._allowed_here = settings, settings.hooks.loopback
+        self._desk, self._console = Desk(settings.data, settings.hooks, WallClock()), plain()
 
     def add(self, wanted: dict[str, Any], *, as_json: bool) -> None:
         try:
             new = msgspec.convert(wanted, NewEndpoint)
         except msgspec.ValidationError as error:
             raise SettingsError(f"tickwire hooks add: {error}") from error
-        endpoint, secret = self._desk.add(new)
+        self._record("add", channel=new.channel, host=_host(new.target), description=new.description)
+        try:
+            endpoint, secret = self._desk.add(new)
+        except TargetRefused as error:
+            if self._allowed_here or not (host := _here(new.target)):
+                raise
+            raise TargetRefused(
+                f"expected another machine than this one, found {host}; TICKWIRE_HOOKS__LOOPBACK=true allows it, here and "
+                "where `tickwire up` or `tickwire deliver` runs"
+            ) from error
         if as_json:
             _print({"endpoint": endpoint, "secret": secret.secret})
             return
         self._console.print(f"{endpoint.id} gets alerts at {endpoint.target}", soft_wrap=True, highlight=False)
         self._tell_secret(secret)
+
+    def _record(self, what: str, **detail: str) -> None:
+        record_command(self._settings, f"hooks {what}", **detail)
 
     def _tell_secret(self, secret: Secret) -> None:
         if secret.secret:
@@ -54,15 +72,17 @@ class HookWork:
             return
         grid = Grid("id", "channel", "target", "rules", "state", "description", box=None, header_style="bold")
         for each in found:
-            state = f"[red]disabled: {each.disabled}[/red]" if each.disabled else _health(each.failing_since)
+            state = Text(f"disabled: {each.disabled}", style="red") if each.disabled else _health(each.failing_since)
             grid.add_row(each.id, each.channel, each.target, " ".join(each.rules) or "all", state, each.description)
         self._console.print(grid if found else "no endpoint yet: tickwire hooks add https://…")
 
     def remove(self, endpoint: str, *, as_json: bool) -> None:
+        self._record("remove", endpoint=endpoint)
         self._desk.remove(endpoint)
         self._say({"removed": endpoint}, f"{endpoint} is forgotten", as_json)
 
     def rotate(self, endpoint: str, overlap: timedelta, *, as_json: bool) -> None:
+        self._record("rotate", endpoint=endpoint)
         secret = self._desk.rotate(endpoint, overlap)
         if as_json:
             _print(secret)
@@ -70,6 +90,7 @@ class HookWork:
             self._tell_secret(secret)
 
     def enable(self, endpoint: str, *, as_json: bool) -> None:
+        self._record("enable", endpoint=endpoint)
         self._desk.enable(endpoint)
         self._say(
             {"enabled": endpoint},
@@ -129,7 +150,7 @@ class HookWork:
             raise SettingsError(
                 "tickwire hooks listen: expected --endpoint ID of an endpoint here, or --secret-file FILE"
             )
-        keys = [secret_file.read_text().strip()] if secret_file else list(self._desk.keys(endpoint))
+        keys = [read_text(secret_file).strip()] if secret_file else list(self._desk.keys(endpoint))
         listener = Listener(keys, lambda received: self._say(received, received["line"], as_json), port=port)
         print(f"listening on {listener.url}; Ctrl-C ends", file=sys.stderr)
         listener.serve()
@@ -148,22 +169,36 @@ class HookWork:
     def _show(self, found: DeliveryDetails) -> None:
         each = found.delivery
         self._console.print(f"{each.id}: {each.message} to {each.endpoint}, {each.state}", highlight=False)
-        self._console.print(found.body, soft_wrap=True, markup=False, highlight=False)
+        self._console.print(found.body, soft_wrap=True, highlight=False)
         for attempt in found.attempts:
             told = f"{attempt.number}. {to_rfc3339(attempt.at)[:23]} {attempt.outcome} {attempt.status or ''}"
-            self._console.print(
-                f"{told} in {attempt.took_s * 1e3:.0f} ms: {attempt.detail[:200]}", markup=False, highlight=False
-            )
+            self._console.print(f"{told} in {attempt.took_s * 1e3:.0f} ms: {attempt.detail[:200]}", highlight=False)
 
     def _say(self, told: object, words: str, as_json: bool) -> None:
         if as_json:
             _print(told)
         else:
-            self._console.print(words, soft_wrap=True, markup=False, highlight=False)
+            self._console.print(words, soft_wrap=True, highlight=False)
 
 
-def _health(failing_since: int | None) -> str:
-    return "in use" if failing_since is None else f"[yellow]failing since {to_rfc3339(failing_since)[:19]}[/yellow]"
+def _health(failing_since: int | None) -> Text:
+    if failing_since is None:
+        return Text("in use")
+    return Text(f"failing since {to_rfc3339(failing_since)[:19]}", style="yellow")
+
+
+def _here(target: str) -> str:
+    """The host of this URL where it is this machine, by its form alone; else empty."""
+    host = _host(target)
+    return host if host == "localhost" or (why_refused(host) and not why_refused(host, loopback=True)) else ""
+
+
+def _host(target: str) -> str:
+    """Of a URL, whose path may be a secret; empty where it has none."""
+    try:
+        return urlsplit(target).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _print(told: object) -> None:

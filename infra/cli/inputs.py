@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infra.access.secret_values import secrets_of
+from infra.cli.source import SOURCES, source_of
 from infra.clock import WallClock
 from infra.instance import attached
 from infra.kafka import create_topics
 from infra.kafka_writer import KafkaWriter
+from infra.log_tail import trades_at_end
 from infra.logs import configure_logging
 from infra.settings import Settings
 from infra.telemetry import Telemetry
@@ -26,10 +29,16 @@ NS = 1_000_000_000
 
 
 def stopping() -> Callable[[], bool]:
-    """True once SIGTERM or SIGINT came."""
+    """True once SIGTERM or SIGINT came; a second Ctrl-C does not wait for anything, such as a broker that is away."""
     stop = threading.Event()
+
+    def told(number: int, _: object) -> None:
+        stop.set()
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+
     for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda *_: stop.set())
+        signal.signal(each, told)
     return stop.is_set
 
 
@@ -49,7 +58,7 @@ def speed_of(text: str) -> float:
 def play(
     settings: Settings, paths: list[Path], *, speed: str, symbols: str, loop: bool, mapping: str, as_json: bool
 ) -> None:
-    """Play recordings into the log, with a progress bar and final counts."""
+    """Play recordings into the log until their end or told to stop, with a progress bar and final counts."""
     from streams.play import PlayOptions  # noqa: PLC0415
     from streams.play import play as run  # noqa: PLC0415
     from streams.recordings.column_map import column_map  # noqa: PLC0415
@@ -64,16 +73,16 @@ def play(
         TextColumn("playing {task.fields[events]:,} events"), BarColumn(), DownloadColumn(), TimeElapsedColumn(),
         console=Console(stderr=True), disable=as_json,
     )  # fmt: skip
-    began = time.monotonic()
+    began, stop = time.monotonic(), stopping()
     with bar:
         task = bar.add_task("", total=None, events=0)
         played = run(
             paths, KafkaWriter(settings.kafka), WallClock(), options,
-            lambda p: bar.update(task, total=p.bytes_total, completed=p.bytes_read, events=p.events),
+            lambda p: bar.update(task, total=p.bytes_total, completed=p.bytes_read, events=p.events), stop=stop,
         )  # fmt: skip
     told = {
         "events": dict(played.events), "dead_letters": played.dead_letters, "first_ns": played.first_ns,
-        "last_ns": played.last_ns, "laps": played.laps, "seconds": round(time.monotonic() - began, 3),
+        "last_ns": played.last_ns, "laps": played.laps, "stopped": stop(), "seconds": round(time.monotonic() - began, 3),
     }  # fmt: skip
     if as_json:
         print(json.dumps(told))
@@ -113,30 +122,37 @@ def run_sim(
 
 def collect(settings: Settings, kind: str, history_s: float) -> None:
     """Listen to a source until told to stop."""
+    if kind not in SOURCES:
+        raise SettingsError(f"--source: expected {', '.join(SOURCES)}, was {kind!r}")
     configure_logging(settings.logging.level, json=settings.logging.json_lines, secrets=secrets_of(settings))
     settings = attached(settings)
     create_topics(settings.kafka)
     stop, telemetry = stopping(), Telemetry()
+    kind, why = source_of(settings, kind)
+    structlog.get_logger().info("listening", source=kind, why=why)
     if kind == "sim":
         start_ns = time.time_ns() - round(history_s * NS)
         run_sim(settings, settings.source.sim_rate, settings.source.sim_seed, start_ns, telemetry, stop)
-    elif kind == "coinbase":
-        run_coinbase(settings, telemetry, stop)
     else:
-        raise SettingsError(f"--source: expected sim or coinbase, was {kind!r}")
+        run_coinbase(settings, telemetry, stop)
 
 
 def run_coinbase(settings: Settings, telemetry: Telemetry, stop: Callable[[], bool]) -> None:
-    """Coinbase Exchange: recent trades first, then live."""
-    from streams.collectors.backfill import CoinbaseRest, backfill, newest_ids  # noqa: PLC0415
+    """Coinbase Exchange: recent trades of products that the log does not know first, then live from its newest ones on."""
+    from streams.collectors.backfill import CoinbaseRest, backfill, newest_of  # noqa: PLC0415
+    from streams.collectors.coinbase import VENUE  # noqa: PLC0415
     from streams.collectors.coinbase_feed import CoinbaseFeed  # noqa: PLC0415
     from streams.collectors.subscriber import Subscriber  # noqa: PLC0415
 
     source, clock, writer = settings.source, WallClock(), KafkaWriter(settings.kafka)
     rest = CoinbaseRest(source.coinbase_rest, clock)
-    recent = backfill(rest, source.products, 1, clock.now_ns())
+    written = trades_at_end(settings.kafka, VENUE, source.products)
+    known = {each.symbol for each in written}
+    recent = backfill(rest, [each for each in source.products if each not in known], 1, clock.now_ns)
     writer.write(recent)
-    feed = CoinbaseFeed(source.products, rest, telemetry, newest_ids(recent))
+    last = newest_of([*written, *recent])
+    newest, traded = {s: each.seq for s, each in last.items()}, {s: each.ts_event for s, each in last.items()}
+    feed = CoinbaseFeed(source.products, rest, telemetry, newest, traded)
     try:
         Subscriber(source.coinbase_ws, feed, writer, clock, telemetry).run(stop)
     finally:

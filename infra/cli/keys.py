@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table as Grid
 
 from infra.access.audited import record_command
 from infra.access.keys import Key, key_file
+from infra.cli.plain import plain
 from infra.clock import WallClock
 from infra.settings import Settings
 
@@ -24,7 +24,7 @@ def create(settings: Settings, name: str, role: str, days: float, *, as_json: bo
         return
     print(credential)
     until = f"until {_time(key.expires)}" if key.expires else "until it is revoked"
-    Console(stderr=True).print(
+    plain(stderr=True).print(
         f"key {key.id} of the role {key.role}, {until}. It is shown only now: keep it, and show it to the API as\n"
         "  Authorization: Bearer KEY", soft_wrap=True, highlight=False,
     )  # fmt: skip
@@ -40,7 +40,7 @@ def listed(settings: Settings, *, as_json: bool) -> None:
     grid = Grid(*columns, header_style="bold")
     for key in told:
         grid.add_row(*(str(key[column] or "") for column in columns))
-    Console().print(grid)
+    plain().print(grid)
 
 
 def revoke(settings: Settings, id_: str, *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -12,7 +12,7 @@ from infra.cli.batch import app as batch
 from infra.cli.hooks import app as hooks
 from infra.cli.models import app as models
 from infra.cli.rules import app as rules
-from schemas.errors import TickwireError, WriterError
+from schemas.errors import SettingsError, TickwireError, WriterError
 
 app = typer.Typer(
     name="tickwire",
@@ -63,7 +63,9 @@ def play(
         str, typer.Option(help="1 keeps the recorded gaps, 10 is ten times as fast, max does not wait.")
     ] = "max",
     symbols: Annotated[str, typer.Option(help="Only these, separated by commas.")] = "",
-    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end, shifted by whole days.")] = False,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Begin again at the end, shifted by whole weeks, up to the present.")
+    ] = False,
     mapping: Annotated[
         str,
         typer.Option("--map", help="Columns of a CSV or Parquet, for example ts=time,price=px,size=qty,symbol=sym."),
@@ -215,7 +217,7 @@ def bench(
 
 @app.command(rich_help_panel="Processes")
 def collect(
-    source: Annotated[str, typer.Option(help="sim or coinbase.")] = "",
+    source: Annotated[str, typer.Option(help="auto, sim or coinbase; TICKWIRE_SOURCE__KIND if left out.")] = "",
     history: Annotated[float, typer.Option(help="Seconds that the simulator says first, at full speed.", min=0)] = 0,
 ) -> None:
     """Listen to a source and write what it says to the events log."""
@@ -296,13 +298,18 @@ def train(json: Json = False) -> None:
     run(_settings(), as_json=json)
 
 
+USAGE: Final = 2
+"""As for an option that there is not: nothing was done. Commands whose 1 means something else rely on it."""
+
+
 def main() -> None:
     """Entry point: our own errors are one line, not a traceback."""
     try:
         app()
     except TickwireError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(os.EX_TEMPFAIL if isinstance(error, WriterError) else 1) from None
+        code = {WriterError: os.EX_TEMPFAIL, SettingsError: USAGE}
+        raise SystemExit(next((told for kind, told in code.items() if isinstance(error, kind)), 1)) from None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`tickwire models promote …` and its like, and the scoreboard."""
 
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -9,9 +8,10 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import msgspec
-from rich.console import Console
 from rich.table import Table as Grid
 
+from infra.access.audited import record_command
+from infra.cli.plain import finite, plain
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.instance import attached
@@ -37,6 +37,7 @@ def warm(settings: Settings, directory: Path, by: str, why: str, *, as_json: boo
     """Let the online model of every partition go on from the state of a night. 0, 1 and 2 as of `change`."""
     settings = attached(settings)
     changes = warm_changes(directory, settings.kafka.partitions, by=by, why=why)
+    record_command(settings, "model warm", night=str(directory))
     at = write_changes(settings.kafka, changes, WallClock())
     return _awaited(settings, at, len(changes), ("warm", str(directory)), as_json=as_json)
 
@@ -85,7 +86,7 @@ def show_scoreboard(
     )  # fmt: skip
     for line in lines:
         grid.add_row(*_cells(line))
-    console = Console()
+    console = plain()
     console.print(grid)
     for why in sorted({line.why for line in lines if line.found is not None and line.why}):
         console.print(why)
@@ -110,11 +111,6 @@ def _as_json(line: Line) -> dict[str, Any]:
     if line.found is not None:
         for name in MEASURES:
             interval = getattr(line.found, name)
-            about[name] = {end: _finite(getattr(interval, end)) for end in ("value", "low", "high")}
+            about[name] = {end: finite(getattr(interval, end)) for end in ("value", "low", "high")}
         about["trades"] = line.found.trades
     return about
-
-
-def _finite(number: float) -> float | None:
-    """JSON has no NaN."""
-    return number if math.isfinite(number) else None

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
+from infra.cli.plain import plain
 from infra.composition import model_path
 from infra.models.places import opened
 from infra.models.stock import Line, stock
@@ -34,9 +35,9 @@ def listed(settings: Settings, *, as_json: bool) -> None:
     for line in found.models:
         grid.add_row(
             line.id, line.kind, _loss(line), line.version, " ".join(line.aliases), ", ".join(line.where),
-            f"[red]{line.fault}[/red]" if line.fault else line.trained_on,
+            Text(line.fault, style="red") if line.fault else line.trained_on,
         )  # fmt: skip
-    console = Console()
+    console = plain()
     console.print(grid if found.models else "no model yet: `tickwire up` trains one; or tickwire train")
     if found.registry:
         print(f"the registry: {found.registry}", file=sys.stderr)

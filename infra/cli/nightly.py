@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
+from infra.cli.plain import finite, plain
 from infra.instance import attached
 from infra.nightly.data_checks import read_limits
 from infra.nightly.run import REPORT, Night, Request, nightly
@@ -54,7 +55,7 @@ def run(settings: Settings, request: Request, *, as_json: bool) -> int:
         print(f"error: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL if isinstance(error, WriterError) else COULD_NOT
     if as_json:
-        print(json.dumps(as_numbers(night) | {"kept": kept and msgspec.structs.asdict(kept)}))
+        print(json.dumps(finite(as_numbers(night) | {"kept": kept and msgspec.structs.asdict(kept)})))
     else:
         _tell(night)
         if kept:
@@ -144,7 +145,7 @@ def spent(night: Night) -> dict[str, float]:
 
 
 def _tell(night: Night) -> None:
-    console, manifest = Console(), night.manifest
+    console, manifest = plain(), night.manifest
     if not night.folded and not night.trained:
         console.print(f"nothing to do: {night.directory} was finished before")
     if folded_now(night):

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from infra.access.secret_values import secrets_of
 from infra.allocator import give_back, tidy
+from infra.cli.plain import plain
 from infra.instance import attached
 from infra.logs import configure_logging
 from infra.settings import Settings
@@ -110,7 +111,7 @@ def api(settings: Settings) -> None:
     from infra.api_process import run  # noqa: PLC0415
 
     if wants_dev_key(settings):
-        Console(stderr=True).print(told_where(settings.data), soft_wrap=True)
+        plain(stderr=True).print(told_where(settings.data), soft_wrap=True)
     run(ready(settings))
 
 
@@ -134,4 +135,4 @@ def train(settings: Settings, *, as_json: bool) -> None:
 
         sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
     else:
-        Console().print(json.dumps({"manifest": told["manifest"], "id": told["id"]}, indent=1), manifest.metrics)
+        plain().print(json.dumps({"manifest": told["manifest"], "id": told["id"]}, indent=1), manifest.metrics)

@@ -5,14 +5,16 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit
 
-from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
 from infra.access.audited import record_command
+from infra.cli.plain import finite, plain
 from infra.clickhouse import connect
 from infra.configured import explain
 from infra.instance import attached
-from infra.settings import Settings
+from infra.settings import Kafka, Settings
+from schemas.errors import BackendError
 from schemas.topics import TOPICS
 
 LISTING = (
@@ -40,14 +42,16 @@ def sql(settings: Settings, query: str, *, as_json: bool) -> None:
     found = database.rows(query or LISTING, {} if query else {"database": settings.clickhouse.database})
     if as_json:
         for row in found.rows:
-            print(json.dumps(dict(zip(found.names, row, strict=True)), default=str))
+            print(json.dumps(finite(dict(zip(found.names, row, strict=True))), default=str))
         return
     grid = Grid(*found.names, box=None, header_style="bold")
     for row in found.rows:
         grid.add_row(*(_cell(value, type_) for value, type_ in zip(row, found.types, strict=True)))
-    console = Console()
+    console = plain()
     console.print(grid)
-    console.print(f"[dim]{len(found.rows)} rows[/dim]" + (f"\n\nFor example:{EXAMPLES}" if listing else ""))
+    console.print(Text(f"{len(found.rows)} rows", style="dim"))
+    if listing:
+        console.print(f"\nFor example:{EXAMPLES}")
 
 
 def _within(url: str, database: str) -> str:
@@ -65,13 +69,11 @@ def _cell(value: Any, type_: str) -> str:
 
 
 def topics(settings: Settings, *, as_json: bool) -> None:
-    """Print every topic with how many records it holds."""
-    from infra.kafka_log import end_offsets  # noqa: PLC0415
-
+    """Print every topic with how many records it holds. `BackendError` where the broker does not say."""
     settings = attached(settings)
     rows = []
     for topic in TOPICS:
-        ends = end_offsets(settings.kafka, topic.name)
+        ends = _ends(settings.kafka, topic.name)
         records = sum(high - low for low, high in ends.values())
         rows.append(
             {
@@ -89,7 +91,20 @@ def topics(settings: Settings, *, as_json: bool) -> None:
     grid = Grid("topic", "value", "partitions", "records", "cleanup", box=None, header_style="bold")
     for row in rows:
         grid.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-    Console().print(grid)
+    plain().print(grid)
+
+
+def _ends(kafka: Kafka, topic: str) -> dict[int, tuple[int, int]]:
+    from confluent_kafka import KafkaException  # noqa: PLC0415
+
+    from infra.kafka_log import end_offsets  # noqa: PLC0415
+
+    try:
+        return end_offsets(kafka, topic)
+    except KafkaException as error:
+        raise BackendError(
+            f"Kafka at {kafka.bootstrap} does not say what {topic} holds: {error.args[0].str()}; is it running?"
+        ) from error
 
 
 def settings(*, as_json: bool) -> None:
@@ -101,7 +116,5 @@ def settings(*, as_json: bool) -> None:
         return
     grid = Grid("variable", "value", "from", box=None, header_style="bold")
     for line in lines:
-        grid.add_row(
-            line.variable, line.value, line.origin if line.origin == "default" else f"[green]{line.origin}[/green]"
-        )
-    Console().print(grid)
+        grid.add_row(line.variable, line.value, Text(line.origin, style="" if line.origin == "default" else "green"))
+    plain().print(grid)

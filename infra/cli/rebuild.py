@@ -6,6 +6,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from infra.cli.plain import plain
 from infra.cli.processes import partitions_of, ready
 from infra.settings import Settings
 
@@ -47,7 +48,7 @@ def _tell(report: object, *, as_json: bool) -> None:
     told = msgspec.to_builtins(report)
     lost = sum(end - first for _, first, end in told["lost"])
     rate = told["records"] / max(told["seconds"], 1e-9)
-    Console().print(
+    plain().print(
         f"folded {told['records']:,} records ({told['archived']:,} of them from ClickHouse) in {told['seconds']:.1f} s, "
         f"{rate:,.0f}/s; lost {lost}; scoring goes on at "
         + ", ".join(f"{partition}@{offset}" for partition, offset in told["partitions"].items())

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Grid
 
 from infra.cli.inputs import speed_of
+from infra.cli.plain import plain
 from infra.clickhouse import connect
 from infra.instance import attached
 from infra.replay.names import checked_name, database_of
@@ -97,7 +98,7 @@ def listed(settings: Settings, *, as_json: bool) -> None:
                 "not compared" if record.live_hash is None else "same" if record.live_hash == record.hash else "differs"
             )
             grid.add_row(name, f"{record.records:,}", record.speed, record.hash[:16], live)
-    Console().print(grid)
+    plain().print(grid)
 
 
 def drop(settings: Settings, name: str) -> None:

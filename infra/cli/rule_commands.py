@@ -14,9 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as Grid
 
+from infra.access.audited import record_command
 from infra.alert_history import recent_alerts
 from infra.backtest import Request
 from infra.backtest import backtest as run_backtest
+from infra.cli.files import read
+from infra.cli.plain import finite, plain
 from infra.clickhouse import Database, connect
 from infra.clock import WallClock
 from infra.instance import attached
@@ -44,7 +47,7 @@ def listed(settings: Settings, *, as_json: bool) -> None:
     grid = Grid("rule", "rev", "watches", "holds while", "held back by", "severity", "owner", "since", box=None)
     for each in found:
         grid.add_row(*_cells(each))
-    Console().print(grid if found else "no rule stands; `tickwire rules add FILE` adds one")
+    plain().print(grid if found else "no rule stands; `tickwire rules add FILE` adds one")
 
 
 def show(settings: Settings, rule: str, *, as_json: bool) -> int:
@@ -58,7 +61,7 @@ def show(settings: Settings, rule: str, *, as_json: bool) -> int:
         print(f"error: no rule {rule} stands; `tickwire rules list` lists those that do", file=sys.stderr)
         return 1
     if as_json:
-        print(json.dumps({"rule": msgspec.to_builtins(found), "alerts": msgspec.to_builtins(alerts)}))
+        print(json.dumps(finite({"rule": msgspec.to_builtins(found), "alerts": msgspec.to_builtins(alerts)})))
         return 0
     print(msgspec.json.format(msgspec.json.encode(found)).decode())
     _show_alerts(alerts)
@@ -82,6 +85,7 @@ def remove(settings: Settings, rule: str, by: str, why: str, *, as_json: bool) -
 
 def _change(settings: Settings, change: RuleChange, *, as_json: bool) -> int:
     settings = attached(settings)
+    record_command(settings, f"rule {change.action}", rule=change.id)
     at = write_rule_change(settings.kafka, change, WallClock())
     with _database(settings) as database:
         found = taken(database, settings.clickhouse.database, change, at, settings.kafka.partitions, time.sleep)
@@ -106,7 +110,7 @@ def backtest(settings: Settings, file: Path, begin: str, end: str, within_s: flo
             attached(settings), request, lambda done, total: progress.update(task, completed=done, total=total)
         )
     if as_json:
-        print(json.dumps({**msgspec.to_builtins(found), "sentence": found.sentence}))
+        print(json.dumps(finite({**msgspec.to_builtins(found), "sentence": found.sentence})))
     else:
         _show(found)
     return 0 if found.complete else OUT_OF_TIME
@@ -129,7 +133,7 @@ def _show_alerts(alerts: Any) -> None:
     for each in alerts[:SHOWN]:
         grid.add_row(*_alert_cells(each))
     if alerts:
-        Console().print(grid)
+        plain().print(grid)
     if len(alerts) > SHOWN:
         print(f"and {len(alerts) - SHOWN} more; --json tells all")
 
@@ -160,7 +164,7 @@ def _condition(condition: Condition) -> str:
 
 
 def _read(file: Path) -> Rule:
-    return rule_of(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+    return rule_of(sys.stdin.buffer.read() if str(file) == "-" else read(file))
 
 
 @contextmanager

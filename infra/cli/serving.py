@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
+from infra.cli.plain import plain
 from infra.settings import Settings
 
 
@@ -33,7 +32,7 @@ def export_triton(
     if as_json:
         sys.stdout.write(json.dumps(told) + "\n")
         return
-    Console().print(
+    plain().print(
         f"{manifest.id} is version {target.name} of {manifest.name} in {repository}; serve it with\n"
         f"  tritonserver --model-repository {repository.resolve()}",
         soft_wrap=True,

@@ -1,11 +1,10 @@
 """`tickwire up`: everything on one machine, with progress, and nothing left behind."""
 
-import shutil
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from importlib import import_module
 from typing import Any, Final
 
@@ -13,24 +12,27 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
+from rich.text import Text
 
-from infra.access.dev_key import dev_key, own_headers, read, wants_dev_key
+from infra.access.dev_key import FILE, key_of_run, own_headers, read
 from infra.cli.catching_up import await_scoring
+from infra.cli.plain import plain
 from infra.cli.processes import NO_MODEL_YET
+from infra.cli.source import SOURCES, source_of
 from infra.embedded.ports import free_port
 from infra.embedded.service import Service
 from infra.embedded.services import ALL, CLICKHOUSE, KAFKA, REDIS, Embedded, WantedPorts, start_embedded
 from infra.embedded.supervisor import Supervisor
 from infra.instance import EMBEDDED_RETENTION, NICE, at, environment
+from infra.private import private_folder
 from infra.settings import Settings
 from schemas.errors import BackendError, ModelError, SettingsError, TrainingError
 from schemas.rows import ScoreStatus
 
-NEXT: Final = """
-[bold]Next[/bold], in another terminal of this folder:
+NEXT: Final = """, in another terminal of this folder:
   .venv/bin/tickwire watch                        both models' scores as they move
   .venv/bin/tickwire sql                          the tables, and queries to paste
-  curl -H "Authorization: Bearer $KEY" {api}/v1/predictions/{symbol}
+  curl -H "Authorization: Bearer {key}" {api}/v1/predictions/{symbol}
   .venv/bin/tickwire play PATH --speed 10         a recording of yours
   .venv/bin/tickwire doctor                       what works here, and what does not
 Ctrl-C stops everything.
@@ -47,26 +49,47 @@ METRICS_PORT: Final = 9108
 
 def run(settings: Settings, kind: str, *, fresh: bool, rebuild: bool = False) -> int:
     """Start, tell, wait; 0 after Ctrl-C."""
-    if kind not in {"auto", "sim", "coinbase", "none"}:
+    if kind not in {*SOURCES, "none"}:
         raise SettingsError(f"--source: expected auto, sim, coinbase or none, was {kind!r}")
-    console = Console(stderr=True)
-    if fresh and settings.data.exists():
-        shutil.rmtree(settings.data)
+    console = plain(stderr=True)
     with Supervisor(settings.data, on_event=lambda what: console.log(what) if shown else None) as supervisor:
         shown: list[bool] = []
         supervisor.stop_on_signals()
+        if fresh:
+            supervisor.empty()
         if rebuild:
             from infra.recovery import ask_for_rebuild  # noqa: PLC0415
 
             ask_for_rebuild(settings.data)
         try:
-            with dev_key(settings.data, fresh=True) if wants_dev_key(settings) else nullcontext():
+            with key_of_run(settings):
                 _Start(settings, supervisor, console).everything(kind)
                 shown.append(True)
                 supervisor.wait()
         except KeyboardInterrupt:
             console.print("\nstopping: writers first, the broker last")
     return 0
+
+
+def model_at_hand(settings: Settings, console: Console, kind: str) -> bool:
+    """Whether there is an ONNX model to score with; one that must not be used is put aside, and said.
+
+    `ModelError` where it may be the device that is at fault: a new model would not change that.
+    """
+    from infra.composition import load_model, model_path  # noqa: PLC0415
+
+    try:
+        return load_model(settings) is not None
+    except ModelError as error:
+        if settings.models.provider != "cpu":
+            raise
+        path = model_path(settings)
+        aside = path.replace(path.with_name(f"{path.name}.refused"))
+        then = "a new one is trained" if kind != "none" else "the online model scores alone until `tickwire train`"
+        console.print(
+            Text(f"the model at hand is not used: {error}; its manifest is now {aside}; {then}", style="yellow")
+        )
+        return False
 
 
 class _Start:
@@ -80,7 +103,7 @@ class _Start:
     def everything(self, kind: str) -> None:
         """Services, then the processes, history and a first model if there is none."""
         meanwhile = ThreadPoolExecutor(2)
-        asked = meanwhile.submit(self._source, kind)
+        asked = meanwhile.submit(source_of, self.settings, kind)
         meanwhile.submit(import_module, "infra.training")  # a second and a half, while the services start
         embedded = self._services()
         self.settings = at(self.settings, embedded.as_dict() | {"api_port": str(free_port(self.settings.api.port))})
@@ -111,30 +134,14 @@ class _Start:
         return start_embedded(self.supervisor, ports, parts, topics, self._notice)
 
     def _notice(self, what: str) -> None:
-        self.console.print(f"[bold yellow]{what}[/bold yellow]")
-
-    def _source(self, kind: str) -> tuple[str, str]:
-        """What is listened to, and why."""
-        if kind != "auto":
-            return kind, "as asked for"
-        from streams.collectors.backfill import reachable  # noqa: PLC0415
-
-        if reachable(self.settings.source.coinbase_rest, 3.0):
-            return "coinbase", "Coinbase Exchange answers"
-        return "sim", "Coinbase Exchange does not answer within 3 s, so the market is simulated"
+        self.console.print(Text(what, style="bold yellow"))
 
     def _processes(self, kind: str, bar: Progress) -> None:
-        from infra.composition import load_model, model_path  # noqa: PLC0415
+        from infra.composition import model_path  # noqa: PLC0415
         from infra.kafka import create_topics  # noqa: PLC0415
 
         create_topics(self.settings.kafka)
-        try:
-            trained = load_model(self.settings) is not None
-        except ModelError as error:
-            self.console.print(f"[yellow]the model at hand is not used: {error}; a new one is trained[/yellow]")
-            model_path(self.settings).unlink()
-            trained = False
-        training = kind != "none" and not trained
+        training = not model_at_hand(self.settings, self.console, kind) and kind != "none"
         model_path(self.settings).with_name(NO_MODEL_YET).unlink(missing_ok=True)
         history_s = self.settings.models.history.total_seconds() if training else 0
         collect = [self._process("collect", "--source", kind, "--history", f"{history_s:g}")] if kind != "none" else []
@@ -186,12 +193,10 @@ class _Start:
             )
         except TrainingError as error:
             no_model = model_path(self.settings).with_name(NO_MODEL_YET)
-            no_model.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(no_model.parent)
             no_model.touch()
-            self.console.print(
-                f"[yellow]no ONNX model yet: {error}. The online model scores alone; run `tickwire train` "
-                "when there is more history, then start again[/yellow]"
-            )
+            told = f"no ONNX model yet: {error}. The online model scores alone; run `tickwire train` when there is more history"
+            self.console.print(Text(f"{told}, then start again", style="yellow"))
 
     def _caught_up(self) -> bool:
         """The newest event is of now, or nothing has come for a while."""
@@ -216,7 +221,7 @@ class _Start:
         )
 
     def _answers(self, path: str) -> Callable[[], bool]:
-        url = f"http://{self.settings.api.host}:{self.settings.api.port}{path}"
+        url = f"http://{self.settings.api.address}{path}"
 
         def ready() -> bool:
             try:
@@ -227,7 +232,7 @@ class _Start:
         return ready
 
     def _tell(self, source: str, services_s: float) -> None:
-        s, api = self.settings, f"http://{self.settings.api.host}:{self.settings.api.port}"
+        s, api = self.settings, f"http://{self.settings.api.address}"
         grid = Grid("service", "where", "pid", header_style="bold", title="tickwire")
         pids = {watched.service.name: str(watched.pid) for watched in self.supervisor.services()}
         for name, where in (
@@ -235,11 +240,11 @@ class _Start:
             ("clickhouse", _bare(s.clickhouse.url.get_secret_value())), ("score", "Bytewax: fold, score, store"),
             ("news", "Faust: news into signals"), ("deliver", "Faust: alerts to endpoints"), ("collect", source),
             ("watch-drift", "the champion: drift, trials, orders" if s.drift.watch else "not watched"), ("api", api),
-            ("feed", f"ws://{s.api.host}:{s.api.port}/v1/stream"), ("page", f"{api}/"), ("metrics", f"{api}/metrics"),
+            ("feed", f"ws://{s.api.address}/v1/stream"), ("page", f"{api}/"), ("metrics", f"{api}/metrics"),
             *(("", f"http://127.0.0.1:{port}/metrics") for port in (self.metrics_port, self.hooks_port)),
         ):  # fmt: skip
             grid.add_row(name, where, pids.get(name, ""))
-        out = Console()
+        out = plain()
         out.print(grid)
         ready: dict[str, Any] = httpx2.get(f"{api}/readyz", timeout=5).json()
         symbols = httpx2.get(f"{api}/v1/symbols", headers=own_headers(s), timeout=5).json().get("data") or ["SYMBOL"]
@@ -249,7 +254,9 @@ class _Start:
         out.print(f"services up after {services_s:.1f} s, scoring after {time.monotonic() - self.began:.1f} s")
         if key := read(s.data):
             out.print(KEY.format(api=api, key=key), soft_wrap=True, highlight=False)
-        out.print(NEXT.format(api=api, symbol=symbols[0]), soft_wrap=True)
+        shown = f"$(cat {shlex.quote(str(s.data / FILE))})" if key else "$KEY"
+        out.print(Text("\nNext", style="bold"), end="")
+        out.print(NEXT.format(api=api, key=shown, symbol=symbols[0]), soft_wrap=True)
 
 
 def _bare(url: str) -> str:

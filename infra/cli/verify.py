@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
 
+from infra.cli.plain import finite, plain
 from infra.instance import attached
 from infra.settings import Settings
 from infra.verify import Request, parse_bound, verify
@@ -40,7 +41,7 @@ def run(
         return COULD_NOT
     numbers = verdict.numbers(kills)
     if as_json:
-        print(json.dumps({**numbers, **verdict.details()}))
+        print(json.dumps(finite({**numbers, **verdict.details()})))
     else:
         print(" ".join(f"{name}={'' if value is None else value}" for name, value in numbers.items()))
         _show(verdict)
@@ -62,7 +63,7 @@ def _verified(settings: Settings, request: Request) -> Verdict:
 
 
 def _show(verdict: Verdict) -> None:
-    console = Console()
+    console = plain()
     if verdict.findings:
         names = ("what", "table", "partition", "offset", "column", "expected", "found")
         grid = Grid(*names, title=f"the first {min(SHOWN, len(verdict.findings))} findings", title_justify="left")

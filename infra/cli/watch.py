@@ -10,13 +10,14 @@ from typing import Any, Final
 
 import httpx2
 import msgspec
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table as Grid
+from rich.text import Text
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from infra.access.dev_key import own_headers
+from infra.cli.plain import plain
 from infra.instance import attached
 from infra.settings import Settings
 from schemas.errors import BackendError
@@ -100,17 +101,17 @@ def _number(value: float | None, digits: int) -> str:
     return "·" if value is None else f"{value:,.{digits}f}"
 
 
-def _score(value: float | None) -> str:
+def _score(value: float | None) -> Text:
     if value is None:
-        return "·"
+        return Text("·")
     colour = "green" if value > 0.5 else "red" if value < 0.5 else "white"
-    return f"[{colour}]{value:.4f}[/{colour}]"
+    return Text(f"{value:.4f}", style=colour)
 
 
 def run(settings: Settings, symbols: str, *, seconds: float, as_json: bool) -> None:
     """Follow the feed until the time is over or Ctrl-C."""
     settings = attached(settings)
-    base, shown = f"{settings.api.host}:{settings.api.port}", own_headers(settings)
+    base, shown = settings.api.address, own_headers(settings)
     try:
         with (
             connect(f"ws://{base}/v1/stream", open_timeout=10, additional_headers=shown) as feed,
@@ -135,7 +136,7 @@ def run(settings: Settings, symbols: str, *, seconds: float, as_json: bool) -> N
 
 def _follow(feed: ClientConnection, rest: httpx2.Client, screen: Screen, *, until: float, as_json: bool) -> None:
     asked = shown = 0.0
-    console = Console(stderr=as_json)
+    console = plain(stderr=as_json)
     with Live(
         screen.table(), console=console, refresh_per_second=8, screen=console.is_terminal, transient=as_json
     ) as live:

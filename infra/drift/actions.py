@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 import msgspec
 import structlog
 
+from infra.access.audited import record_command
 from infra.clickhouse import Database
 from infra.clock import WallClock
 from infra.drift.live import Live, live_models
@@ -57,17 +58,19 @@ class RunningLog:
         return ask(self.settings, ModelChange(action="challenge", model=model, by=BY, why=why[:1_000]))
 
     def change(self, action: Literal["promote", "retire"], model: str, why: str) -> None:
-        """Say it on the log."""
+        """Say it on the log, once it is recorded."""
+        record_command(self.settings, f"model {action}", model=model, by=BY)
         change = ModelChange(action=action, model=model, by=BY, why=why)
         write_change(self.settings.kafka, change, WallClock())
 
-    def refusal(self, asked_ns: int) -> str:
+    def answer(self, asked_ns: int) -> str | None:
         found = self.database.rows(
-            f"SELECT max(refused) FROM `{self.settings.clickhouse.database}`.model_changes "  # noqa: S608
+            f"SELECT count(), max(refused) FROM `{self.settings.clickhouse.database}`.model_changes "  # noqa: S608
             "WHERE ts_event = fromUnixTimestamp64Nano({at:Int64})",
             {"at": asked_ns},
         ).rows
-        return str(found[0][0])
+        ((count, refused),) = found
+        return str(refused) if count else None
 
 
 @dataclass(frozen=True)

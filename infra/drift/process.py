@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from infra.composition import model_path
@@ -24,6 +25,7 @@ from infra.kafka_writer import KafkaWriter
 from infra.log_identity import current_log
 from infra.nightly.plan import replaced
 from infra.outcomes_log import OutcomePartition, open_outcomes
+from infra.private import private_folder
 from infra.settings import Settings
 from models import manifest as manifests
 from models.manifest import manifest_name
@@ -79,6 +81,8 @@ class DriftProcess:
     readers: list[OutcomePartition] = field(init=False)
     told: int = 0
     _acted: float = field(default=-ACT_EVERY_S, init=False)
+    _late: int = field(default=0, init=False)
+    """Of the outcomes that came behind their block, how many were told."""
 
     def __post_init__(self) -> None:
         self.log_id = current_log(self.settings.kafka).log_id
@@ -86,6 +90,7 @@ class DriftProcess:
         saved = None if self.anew else self._saved()
         if saved is not None:
             self.watch.restore(saved.watch)
+        self._late = self.watch.late
         self.watch.standing = self.watch.standing.after(self.ordered)
         offsets = saved.offsets if saved is not None and saved.log_id == self.log_id else {}
         self.readers = open_outcomes(self.settings.kafka, offsets)
@@ -106,6 +111,11 @@ class DriftProcess:
     def look(self) -> bool:
         """Whether the model still serves. A trial whose challenger scores no longer is over."""
         live = self.live()
+        if self.watch.late > self._late:
+            fresh, self._late = self.watch.late - self._late, self.watch.late
+            structlog.get_logger().info(
+                "outcomes came behind their block and were left out", late=fresh, in_all=self._late
+            )
         trial = self.watch.trial
         if trial is not None and trial.challenger not in (*live.challengers, live.serving):
             over = self.watch.abandoned()
@@ -141,7 +151,7 @@ class DriftProcess:
         """State and offsets, as one."""
         offsets = {reader.partition: reader.next_offset for reader in self.readers}
         raw = msgspec.msgpack.encode(Saved(log_id=self.log_id, offsets=offsets, watch=self.watch.snapshot()))
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         replaced(self.path, hashlib.sha256(raw).digest() + raw)
 
     def _saved(self) -> Saved | None:
@@ -153,9 +163,8 @@ class DriftProcess:
         return msgspec.msgpack.decode(content[32:], type=Saved)
 
     def close(self) -> None:
-        """Save and stop reading."""
+        """Stop reading. What an error kept from being counted or told is not saved: it is read again after the next start."""
         if self.actions is not None:
             self.actions.stop()
-        self.save()
         for reader in self.readers:
             reader.close()

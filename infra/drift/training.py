@@ -25,10 +25,18 @@ from infra.nightly.child import nightly_command
 from infra.nightly.plan import replaced
 from infra.nightly.run import REPORT
 from schemas.drift import RetrainOrder
+from schemas.errors import ModelError
 
 Spans = dict[int, tuple[int, int]]
 AGAIN_AFTER_S: Final = 60.0
 """Before a training is tried again that found its matrix held by another process."""
+FINAL: Final = frozenset({0, 1})
+"""Exit statuses that trying again does not change: done, and records that fail their checks."""
+TRIES: Final = 4
+TRY_AGAIN_AFTER_S: Final = 900.0
+"""Before a training is tried again that could not be done: a backend was gone, or the child was killed."""
+ANSWER_WITHIN_NS: Final = 86_400_000_000_000
+"""A day: a challenge that was asked for on a log that was made anew since is never answered."""
 STOP_WITHIN_S: Final = 1.0
 """A child that does not end by itself is killed: what it had finished is on disk."""
 NICE: Final = ("nice", "-n", "10")
@@ -59,8 +67,8 @@ class Log(Protocol):
     def challenge(self, model: str, order: RetrainOrder) -> int:
         """Ask for it on the log; the time of that event."""
 
-    def refusal(self, asked_ns: int) -> str:
-        """Why the fold refused the change; empty where it has not."""
+    def answer(self, asked_ns: int) -> str | None:
+        """Why the fold refused the change, empty where it took it, None where it has not come to it yet."""
 
 
 @dataclass
@@ -74,6 +82,8 @@ class Training:
     now_ns: Callable[[], int] = time.time_ns
     _child: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
     _not_before: float = field(default=0.0, init=False)
+    _failed: int = field(default=0, init=False)
+    """Tries in a row that could not be done."""
 
     def step(self, order: RetrainOrder) -> str | None:
         """The challenger; empty where nothing came of the order, which was said; None while it is being carried out."""
@@ -85,8 +95,7 @@ class Training:
                 return None
             log_id, spans = self.log.spans(carried.begin_ns, carried.until_ns)
             if not spans:
-                self._say("nothing came in the order's stretch", carried)
-                return ""
+                return self._nothing("nothing came in the order's stretch", carried)
             carried = self._kept(msgspec.structs.replace(carried, log_id=log_id, spans=spans))
         return self._trained(carried)
 
@@ -133,17 +142,28 @@ class Training:
         if code is None:
             return None
         self._child = None
-        if code == os.EX_TEMPFAIL:
-            self._not_before = time.monotonic() + AGAIN_AFTER_S
+        if self._again(code, carried):
             return None
         kept = _last_object(said).get("kept") if code == 0 else None
         if not isinstance(kept, dict) or not kept.get("model_id"):
-            self._say("the training made no model", carried, status=code)
-            return ""
+            return self._nothing("the training made no model", carried, status=code)
         if kept.get("fault"):
             self._say("the registry does not have the model", carried, reason=kept["fault"])
         carried = self._kept(msgspec.structs.replace(carried, model=str(kept["model_id"])))
         return self._challenged(carried)
+
+    def _again(self, code: int, carried: Carried) -> bool:
+        """Whether the child is started once more, after a pause."""
+        if code == os.EX_TEMPFAIL:
+            self._not_before = time.monotonic() + AGAIN_AFTER_S
+            return True
+        self._failed = 0 if code in FINAL else self._failed + 1
+        if not 0 < self._failed < TRIES:
+            self._failed = 0
+            return False
+        self._not_before = time.monotonic() + TRY_AGAIN_AFTER_S
+        self._say("the training is tried again", carried, status=code, after_s=TRY_AGAIN_AFTER_S)
+        return True
 
     def _challenged(self, carried: Carried) -> str | None:
         """The model, once the fold has taken it as a challenger."""
@@ -152,22 +172,42 @@ class Training:
         if carried.model in live.challengers:
             return carried.model
         if carried.model == live.serving:
-            self._say("the training made the model that serves", carried)
-            return ""
+            return self._nothing("the training made the model that serves", carried)
         if not carried.asked_ns:
-            self._kept(msgspec.structs.replace(carried, asked_ns=self.log.challenge(carried.model, carried.order)))
-            return None
-        if refused := self.log.refusal(carried.asked_ns):
-            self._say("the challenger was refused", carried, reason=refused)
-            return ""
+            return self._ask(carried)
+        refused = self.log.answer(carried.asked_ns)
+        if refused:
+            return self._nothing("the challenger was refused", carried, reason=refused)
+        if refused is None:
+            waited_ns = self.now_ns() - carried.asked_ns
+            return None if waited_ns < ANSWER_WITHIN_NS else self._nothing("nobody answered to the challenger", carried)
+        if carried.model in self.log.live().challengers:  # it was taken since we looked
+            return carried.model
+        return self._nothing("the challenger was taken, and scores no longer", carried)
+
+    def _ask(self, carried: Carried) -> str | None:
+        try:
+            asked_ns = self.log.challenge(carried.model, carried.order)
+        except ModelError as error:
+            return self._nothing("the challenger cannot score", carried, reason=str(error))
+        self._kept(msgspec.structs.replace(carried, asked_ns=asked_ns))
         return None
 
     def _tidy(self, carried: Carried) -> None:
         """The report stays; the matrix can be made again."""
         matrix = self._matrix(carried)
         if matrix.exists():
-            shutil.copyfile(matrix / REPORT, self.folder / f"{carried.order.id}.md")
+            if (
+                matrix / REPORT
+            ).exists():  # not where we were killed while throwing it away, or where no checks were made
+                shutil.copyfile(matrix / REPORT, self.folder / f"{carried.order.id}.md")
             shutil.rmtree(matrix)
+
+    def _nothing(self, what: str, carried: Carried, **more: object) -> str:
+        """End the order: nothing came of it."""
+        self._tidy(carried)
+        self._say(what, carried, **more)
+        return ""
 
     def _matrix(self, carried: Carried) -> Path:
         return self.folder / f"{carried.order.id}.matrix"

@@ -49,6 +49,7 @@ class Following:
             self._say_once("watching", model=watched.id, window_s=watched.reference.window_ns / 1e9)
             try:
                 self._until_another(process)
+                process.save()
             finally:
                 process.close()
             ordered = process.watch.standing.ordered

@@ -1,6 +1,6 @@
 """The embedded Kafka broker: noida-db's Kafka service alone, on loopback, its data beneath a folder.
 
-What it is and is not is measured in DESIGN section 6. A clean stop (SIGTERM after its writers have stopped) keeps everything;
+A clean stop (SIGTERM after its writers have stopped) keeps everything;
 SIGKILL loses what it acknowledged last. So it starts first and stops last; what a crash took is found by `log_keeper`.
 """
 
@@ -14,6 +14,7 @@ from typing import Final
 
 from infra.embedded.ports import HOST
 from infra.embedded.service import Service, ServiceFailed
+from infra.private import private_folder
 
 NAME: Final = "kafka"
 STOP_AFTER: Final = timedelta(seconds=60)
@@ -25,7 +26,7 @@ _API_VERSIONS: Final = Struct(">ihhih").pack(10, 18, 0, 1, -1)
 
 def broker(data: Path, port: int) -> Service:
     """The broker as a service: `data` is made if missing, `port` is on 127.0.0.1."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(data)
     command = [
         str(_binary()), "start", "--data-dir", str(data), "--host", HOST, "--only", "kafka", "--kafka-port", str(port),
     ]  # fmt: skip

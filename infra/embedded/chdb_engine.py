@@ -15,6 +15,7 @@ from typing import Any, Final
 from infra.embedded.answers import EngineError
 from infra.embedded.grants import default_memory, write_configuration
 from infra.embedded.lost_inserts import forget_lost_inserts
+from infra.private import private_folder
 from schemas.errors import BackendError
 
 UNKNOWN_SETTING: Final = 115
@@ -68,7 +69,7 @@ class Engine:
         from chdb import _chdb  # noqa: PLC0415 (starts threads: `confine` comes before)
 
         path = path.resolve()
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path)
         self._lock = _locked(path / "owner.lock")
         self.allow_outside = allow_outside
         self.scratch = path / "scratch"

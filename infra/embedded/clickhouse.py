@@ -16,13 +16,15 @@ from infra.embedded.chdb_engine import Engine
 from infra.embedded.clickhouse_http import HOST, ClickHouseServer
 from infra.embedded.http_connection import HttpLimits
 from infra.embedded.sandbox import confine
+from infra.private import private_folder
 from schemas.errors import BackendError
 
 MIB: Final = 1 << 20
 STOP_WITHIN_S: Final = 10.0
 PROBE_TIMEOUT_S: Final = 1.0
-ALLOCATOR: Final = "prof:false,background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0"
-"""The engine's own (jemalloc): what merges have freed is given back although nobody allocates, and nothing is sampled."""
+ALLOCATOR: Final = "prof:false,background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0,tcache_max:1024"
+"""The engine's own (jemalloc): what merges have freed is given back although nobody allocates, nothing is sampled, and no
+thread keeps blocks beyond 1 KiB (63 of them held 20 MiB)."""
 
 log = logging.getLogger("tickwire.clickhouse")
 
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parsed(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     os.environ.update(TMPDIR=str(options.path.resolve()), TZ="UTC", JE_MALLOC_CONF=ALLOCATOR)
-    options.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(options.path)
     if not options.allow_outside:
         log.info(confine([options.path], listen_on=[options.port]))
     tidy()

@@ -9,8 +9,11 @@ GIB: Final = 1 << 30
 # max_thread_pool_free_size, old_parts_lifetime: threads that wait and parts that were merged away are held in memory; a minute
 # is long enough for what the kernel has not written yet; cleanup_…: else it looks for them every five minutes where little
 # is stored, and held 1,070 to 1,530 of them at 5,000 events/s instead of 740 to 840 (about 25 KB each)
+# concurrent_part_removal_threshold: more than 100 parts to remove at once, as after a stall, started 128 threads, which then
+# held 30 MiB for good; max_bytes_to_merge_…: a merge of more took two minutes and 100 MiB
 # merge_max_…, max_compress_…, adaptive_write_buffer, max_read_buffer_size: of merges and reads, one a column;
 # with these and its allocator's advice the engine held 403 to 444 MiB at 5,000 events/s (minutes 9 to 19), before 436 to 478
+# use_query_condition_cache: the auditor asks new conditions for ever (2 MB an hour, by the cache's own count)
 # compile_…: the same few questions are asked of little data for ever; machine code made for each is only kept
 # merge_selector_base: most of an insert's cost is merging its part again and again; with 16 instead of 5 the engine merged
 # 0.9 rows for each of 45 columns inserted in blocks of 5,000 instead of 2.2, for 15 parts instead of 8
@@ -26,8 +29,6 @@ ENGINES: Final = (
     "ReplacingMergeTree", "Set", "StripeLog", "SummingMergeTree", "TimeSeries", "TinyLog", "VersionedCollapsingMergeTree",
     "View",
 )  # fmt: skip
-REMEMBERED_CONDITIONS: Final = 1 << 20
-"""Bytes of what the engine remembers of conditions asked for: the auditor asks new ones for ever (2 MB an hour, measured)."""
 READONLY_SETTINGS: Final = ("format_schema", "output_format_schema")
 """They name files."""
 
@@ -39,13 +40,14 @@ _CONFIG: Final = """<clickhouse>
   <mark_cache_size>{cache}</mark_cache_size>
   <index_mark_cache_size>{cache}</index_mark_cache_size>
   <primary_index_cache_size>{cache}</primary_index_cache_size>
-  <query_condition_cache_size>{conditions}</query_condition_cache_size>
   <background_pool_size>{merges}</background_pool_size>
   <max_thread_pool_free_size>16</max_thread_pool_free_size>
   <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
   <merge_tree>
     <merge_selector_base>16</merge_selector_base>
     <old_parts_lifetime>60</old_parts_lifetime>
+    <concurrent_part_removal_threshold>1000000</concurrent_part_removal_threshold>
+    <max_bytes_to_merge_at_max_space_in_pool>1073741824</max_bytes_to_merge_at_max_space_in_pool>
     <cleanup_delay_period>5</cleanup_delay_period>
     <cleanup_delay_period_random_add>1</cleanup_delay_period_random_add>
     <max_cleanup_delay_period>10</max_cleanup_delay_period>
@@ -63,6 +65,7 @@ _USERS: Final = """<clickhouse>
     <default>
       <async_insert>0</async_insert>
       <implicit_select>0</implicit_select>
+      <use_query_condition_cache>0</use_query_condition_cache>
       <compile_expressions>0</compile_expressions>
       <compile_aggregate_expressions>0</compile_aggregate_expressions>
       <compile_sort_description>0</compile_sort_description>
@@ -111,9 +114,7 @@ def write_configuration(folder: Path, *, memory: int, allow_outside: bool) -> Pa
     merges = max(2, os.cpu_count() or 2)
     _write(
         config,
-        _CONFIG.format(
-            users=escape(str(users)), memory=memory, cache=memory // 16, conditions=REMEMBERED_CONDITIONS, merges=merges
-        ),
+        _CONFIG.format(users=escape(str(users)), memory=memory, cache=memory // 16, merges=merges),
     )
     return config
 

@@ -122,11 +122,14 @@ class Connection(BaseHTTPRequestHandler):
             self._serve()
 
     def _is_local(self) -> bool:
-        """A web page that a browser shows may send requests here too; it cannot choose these headers."""
+        """A web page that a browser shows may send requests here too; it cannot choose these headers.
+
+        One in a sandbox, or from a file, sends the origin `null`: that is a page too, and has no name.
+        """
         host = self.headers.get("Host", "").rpartition(":")
         name = host[0] if host[1] and host[2].isdigit() else self.headers.get("Host", "")
-        origin = urlsplit(self.headers.get("Origin", "")).hostname
-        return name.lower() in LOCAL_NAMES and (origin in LOCAL_NAMES or origin is None)
+        origin = self.headers.get("Origin")
+        return name.lower() in LOCAL_NAMES and (origin is None or urlsplit(origin).hostname in LOCAL_NAMES)
 
     def _serve(self) -> None:
         self._query_id = ""

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
+from infra.private import private_folder, write_private
 from schemas.errors import TickwireError
 
 LOCK: Final = "lock"
 STATE: Final = "run.json"
 LEFTOVERS_WITHIN_S: Final = 15.0
+LOOKS: Final = 50
+LOOK_EVERY_S: Final = 0.01
+"""Who asks what runs here (`read_run_state`) holds the lock for a moment: only one that is held for longer is held by `up`."""
 
 
 class AlreadyRunning(TickwireError):
@@ -62,7 +67,7 @@ class Instance:
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(directory)
         self.directory = directory
         self._lock = _locked(directory)
         left = _read(directory / STATE)
@@ -72,8 +77,18 @@ class Instance:
     def write(self, state: RunState) -> None:
         """Replace `run.json`; a reader sees the old or the new one, whole."""
         draft = self.directory / f"{STATE}.new"
-        draft.write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+        write_private(draft, json.dumps(asdict(state), indent=2) + "\n")  # addresses have passwords
         draft.replace(self.directory / STATE)
+
+    def empty(self) -> None:
+        """Throw away everything in the directory but what says that we hold it."""
+        for each in self.directory.iterdir():
+            if each.name in (LOCK, STATE):
+                continue
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            else:
+                each.unlink()
 
     def close(self) -> None:
         """Forget the state and let the next one in."""
@@ -95,17 +110,18 @@ def identity(pid: int) -> str:
 
 def _locked(directory: Path) -> IO[Any]:
     lock = (directory / LOCK).open("a+b")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        state = _read(directory / STATE)
-        who = f"process {state.pid}" if state else "another process"
-        raise AlreadyRunning(
-            f"tickwire already runs on {directory} ({who}): stop it with Ctrl-C or `kill {state.pid if state else 'PID'}`, "
-            "or choose another data directory"
-        ) from error
-    return lock
+    for _ in range(LOOKS):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        time.sleep(LOOK_EVERY_S)
+    lock.close()
+    state = _read(directory / STATE)
+    who = f"process {state.pid}" if state else "another process"
+    raise AlreadyRunning(
+        f"tickwire already runs on {directory} ({who}): stop it with Ctrl-C or `kill {state.pid if state else 'PID'}`, "
+        "or choose another data directory"
+    )
 
 
 def _read(path: Path) -> RunState | None:

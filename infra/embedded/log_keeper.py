@@ -1,6 +1,6 @@
 """Keeps the identity of the embedded broker's log: what a crash took from it is found before any client is let in.
 
-The broker loses the end of its log when it is killed and gives the offsets out again (DESIGN section 6). So after every end
+The broker loses the end of its log when it is killed and gives the offsets out again (ADR 9). So after every end
 that was not our own clean stop its log is closed at the end that is found, and a new one begins there under a new id; unless
 it is proven that nothing was lost: every record that went through the relay was acknowledged, and is there.
 """
@@ -22,6 +22,7 @@ from infra.embedded.ports import HOST
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import FILE, LogIdentity, read_logs, write_logs
+from infra.private import private_folder
 from infra.settings import Kafka
 from schemas.errors import BackendError
 from schemas.topics import EVENTS
@@ -42,10 +43,11 @@ class LogKeeper:
     def __init__(self, data: Path, inner: int, prepare: Callable[[Kafka], None], tell: Callable[[str], None]) -> None:
         self.path, self._data, self._prepare, self._tell = data / FILE, data, prepare, tell
         self._kafka = Kafka(bootstrap=f"{HOST}:{inner}")
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(data)
         logs = read_logs(self.path)
         self.fresh = not logs and not (data / OLD_FILE).exists()
         self.clean = (data / CLEAN).exists()
+        self._judged = self.fresh or self.clean
         (data / CLEAN).unlink(missing_ok=True)
         if not logs:
             self._write([LogIdentity(log_id=self._older() or uuid4().hex, opened_ns=time.time_ns(), why="first start")])
@@ -67,12 +69,17 @@ class LogKeeper:
             self._open(found, lost, clean)
         known.reset(found)
         known.close()
+        self._judged = True
         self._prepare(self._kafka)
         return not kept
 
     def stopped(self) -> None:
-        """The broker has ended by itself after everything that writes: nothing of its log is lost."""
-        (self._data / CLEAN).touch()
+        """The broker has ended by itself after everything that writes: this run has lost nothing of its log.
+
+        What a run before it took is still to be judged where this one was interrupted before it had looked.
+        """
+        if self._judged:
+            (self._data / CLEAN).touch()
 
     def _open(self, found: Mapping[int, int], lost: Mapping[int, int], clean: bool) -> None:
         *older, last = read_logs(self.path)

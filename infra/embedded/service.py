@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from infra.private import private_folder
 from schemas.errors import BackendError
 
 WRAPPER: Final = Path(__file__).with_name("child.py")
@@ -119,6 +120,6 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 
 def _rotate(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(log.parent)
     if log.exists() and log.stat().st_size > LOG_ROTATES_AT:
         log.replace(log.with_suffix(log.suffix + ".1"))

@@ -18,6 +18,7 @@ from infra.embedded.service import Service
 from infra.embedded.supervisor import Supervisor
 from infra.embedded.valkey import valkey
 from infra.kafka import create_topics
+from infra.private import private_folder
 from infra.settings import Kafka
 from schemas.topics import EVENTS
 
@@ -131,7 +132,7 @@ def _source() -> str:
 
 def clickhouse_service(data: Path, port: int) -> Service:
     """The engine's process as a service; it sees nothing of our environment, where secrets may be."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(data)
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join([_source(), *_path_entries()])
     return Service(

@@ -63,6 +63,10 @@ class Supervisor:
     ) -> None:
         self.stop()
 
+    def empty(self) -> None:
+        """Throw away everything in the directory; before anything is started."""
+        self._instance.empty()
+
     def start(self, *services: Service) -> None:
         """Start these at once, and return when all of them are ready.
 
@@ -72,7 +76,7 @@ class Supervisor:
         waiting = [self._ask(service) for service in services]
         while waiting:
             for watched in list(waiting):
-                if watched.phase == "failed" or self._broken is not None:
+                if self._failed.is_set():  # also one that was ready before: these may lean on it
                     raise self._why()
                 if watched.phase == "running" and watched.service.ready():
                     self.tell(f"{watched.service.name} is ready after {time.monotonic() - begun:.2f} s")

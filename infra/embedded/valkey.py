@@ -9,6 +9,7 @@ from typing import Final
 
 from infra.embedded.ports import HOST
 from infra.embedded.service import Service, ServiceFailed
+from infra.private import private_folder
 
 NAME: Final = "redis"
 STOP_AFTER: Final = timedelta(seconds=5)
@@ -21,7 +22,7 @@ def valkey(data: Path, port: int, *, memory: str = MEMORY) -> Service:
 
     It holds the latest row of each symbol, which the flow writes again: a cache, so an eviction loses nothing.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(data)
     command = [
         str(_binary()), "--port", str(port), "--bind", HOST, "--dir", str(data), "--save", "", "--appendonly", "no",
         "--maxmemory", memory, "--maxmemory-policy", "allkeys-lru", "--protected-mode", "yes", "--daemonize", "no",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from infra.private import private_folder
 from schemas.errors import OutboxError
 
 VERSION: Final = 1
@@ -43,7 +44,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._turn = threading.RLock()
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         with self._told():
             self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)

@@ -1,10 +1,12 @@
 """What the command line and the API do with endpoints and deliveries."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -16,6 +18,9 @@ from infra.settings import Hooks
 from schemas.errors import TargetRefused
 from schemas.hooks import Delivery, DeliveryDetails, Endpoint, NewEndpoint, Secret
 from streams.ports import Clock
+
+_MAIL: Final = re.compile(r"[\w.!#$%&'*+/=^`{|}~-]+@[\w-]+(\.[\w-]+)+", re.ASCII)
+"""Without what a header of a mail reads in another way: quotes, brackets, groups, encoded words."""
 
 
 class Desk:
@@ -98,6 +103,5 @@ def _needs(given: bool, variable: str) -> None:
 
 def _address(text: str, hooks: Hooks) -> None:
     _needs(bool(hooks.mail_from), "TICKWIRE_HOOKS__MAIL_FROM")
-    local, at, domain = text.rpartition("@")
-    if not (at and local and "." in domain and text.isascii() and text.isprintable()) or set(text) & set(' ,;<>"()'):
+    if not _MAIL.fullmatch(text):
         raise TargetRefused(f"expected one mail address such as desk@example.com, found {text[:100]!r}")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -73,7 +73,8 @@ class DeliveryWorker:
                     await self._start_what_is_due(tasks)
                 finally:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._idle(), DRAIN_S)
+                        async with asyncio.timeout(DRAIN_S):
+                            await self._idle()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
@@ -86,7 +87,8 @@ class DeliveryWorker:
             self._wake.clear()
             await self._look(tasks)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):  # wait_for would swallow a cancellation that meets a wake-up
+                    await self._wake.wait()
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
         endpoints = await self._writes.read(self._endpoints.all)
@@ -128,10 +130,15 @@ class DeliveryWorker:
         self._tell(endpoint, due, answer, state, over)
 
     async def _send(self, name: str, letter: Letter) -> Answer:
+        """The answer, in words that can be written down whatever bytes the receiver said."""
         channel = self._channels.get(name)
         if channel is None:
             return failed(f"the channel {name} is not set up here: see TICKWIRE_HOOKS__… in `tickwire settings`")
-        return await channel.send(letter)
+        try:
+            answer = await channel.send(letter)
+        except Exception as error:  # what a channel does not foresee is one attempt's failure, and no other endpoint's
+            answer = failed(f"{type(error).__name__}: {error}")
+        return replace(answer, detail=answer.detail.encode("utf-8", "replace").decode())
 
     def _record(self, endpoint: Endpoint, due: Due, answer: Answer, at: int, over: int) -> str:
         """Inside the commit: the attempt, and what follows from it."""

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from infra.private import private_folder
 from models import manifest as manifests
 from models.manifest import SUFFIX, Manifest, content_id, manifest_name
 from models.onnx import MAX_BYTES
@@ -69,7 +70,7 @@ class ModelCache:
         known = self._directory / manifest_name(manifest.id)
         if known.exists() and not self._fault(known):
             return known
-        self._directory.mkdir(parents=True, exist_ok=True)
+        private_folder(self._directory)
         named = msgspec.structs.replace(manifest, file=f"{manifest.sha256}.onnx")
         with _locked(self._directory), _staging(self._directory) as staging:
             manifests.save(named, content, staging)

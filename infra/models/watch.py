@@ -14,13 +14,15 @@ import structlog
 from infra.settings import Models
 from processors.batch import Column, Matrix
 from processors.scores import Model
-from schemas.control import ModelChange
+from schemas.control import REMOTE, ModelChange
 from schemas.errors import DeliveryError
 from streams.ports import Meter
 
 FEWEST_ROWS: Final = 64
-"""Fewer rows in a round say nothing of a model's speed."""
+"""Fewer rows in a round say nothing of a model's speed, unless a server was waited for."""
 ROUND_S: Final = 1.0
+STALLED_S: Final = 0.2
+"""Seconds of a round in which a server holds up the flow, however few rows it was asked for."""
 ROUNDS: Final = 3
 """So many rounds in a row are too slow, or under load, before something is done."""
 
@@ -58,8 +60,8 @@ class ModelWatch:
     """Times models; `look`, called once a round, says what has to change.
 
     A model that needs more than `settings.slowest_us` a row, round after round, is quarantined, and so is one whose server
-    is away or wrong. While more than
-    `settings.shed_lag` records wait, round after round, the newest challenger is retired: clients come first.
+    is away or wrong. While more than `settings.shed_lag` records wait, round after round, the newest challenger is retired:
+    clients come first.
     """
 
     settings: Models
@@ -123,7 +125,10 @@ class ModelWatch:
         return ModelChange(action="quarantine", model=model, by="score", why=why[:1_000])
 
     def _too_slow(self, model: str, spent: Spent) -> ModelChange | None:
-        if spent.rows < FEWEST_ROWS:
+        if spent.rows < FEWEST_ROWS and not (model.startswith(REMOTE) and spent.rows):
+            return None
+        if spent.rows < FEWEST_ROWS and spent.seconds < STALLED_S:
+            self._slow[model] = 0
             return None
         us = spent.seconds / spent.rows * 1e6
         self._slow[model] = self._slow.get(model, 0) + 1 if us > self.settings.slowest_us else 0

@@ -1,5 +1,8 @@
 """What becomes of the nightly's model: into the cache, with its drift reference, and into the registry as the challenger."""
 
+from typing import Final
+
+import numpy as np
 from msgspec import Struct
 
 from infra.drift.reference import CLOCKS, reference_path, save_reference, window_of
@@ -15,6 +18,9 @@ from models.manifest import Manifest, manifest_name
 from models.onnx import MAX_BYTES, OnnxModel
 from models.registry import RegistryUnavailable, Run
 from schemas.errors import TickwireError
+
+MOST_REFERENCED: Final = 500_000
+"""Rows of a drift reference; of more, so many are drawn, the same ones each time: their counts need tens of bytes a feature."""
 
 
 class Kept(Struct, frozen=True):
@@ -54,6 +60,8 @@ def _referenced(settings: Settings, night: Night, model: Manifest) -> str:
     if reference_path(settings, model.id).exists():
         return ""
     dataset = load(night.directory)
+    if len(dataset) > MOST_REFERENCED:
+        dataset = dataset.taken(np.sort(np.random.default_rng(0).choice(len(dataset), MOST_REFERENCED, replace=False)))
     scorer = OnnxModel.load(model_directory(night.directory) / manifest_name(model.name))
     try:
         reference = reference_of(

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from infra.locks import hold
+from infra.private import private_folder
 from schemas.errors import TickwireError
 
 Spans = Mapping[int, tuple[int, int]]
@@ -73,7 +74,7 @@ class NightRuns:
     def write(self, run: NightRun) -> None:
         """Replace the file as a whole; it is on the disk when this returns."""
         path = self.path(run.calendar, run.day)
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.directory)
         draft = path.with_suffix(".new")
         with draft.open("wb") as out:
             out.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
@@ -84,7 +85,7 @@ class NightRuns:
     @contextmanager
     def locked(self) -> Iterator[int]:
         """Be the only run; yields the lock, held for as long as a process has it open. `RunHeld` where another has it."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.directory)
         path = self.directory / LOCK
 
         def refused(holder: str) -> RunHeld:

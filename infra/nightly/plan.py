@@ -27,8 +27,9 @@ LIBRARIES: Final = ("numpy", "numba", "pyarrow", "river", "exchange-calendars", 
 _ROOT: Final = Path(__file__).parents[2]
 _DECIDING: Final = (
     "schemas/*.py", "processors/**/*.py", "streams/decode.py", "streams/plain.py", "streams/archive.py", "streams/nightly.py",
-    "streams/matrix_files.py", "models/online.py", "models/scaling.py", "models/dataset.py", "models/training.py",
-    "models/export.py", "infra/nightly/training.py",
+    "streams/matrix_files.py", "streams/verify.py", "models/online.py", "models/learning.py", "models/numbers.py",
+    "models/scaling.py", "models/dataset.py", "models/training.py", "models/export.py", "models/onnx.py", "models/model.py",
+    "models/manifest.py", "infra/nightly/matrix.py", "infra/nightly/training.py",
 )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from processors.sessions import ALWAYS_OPEN, Calendar
+from infra.calendars import sessions_of
+from processors.sessions import ALWAYS_OPEN
 from schemas.errors import SettingsError
 from streams.schedule import ExchangeDays, TradingDays, UtcDays
 
@@ -24,11 +25,5 @@ def trading_days(name: str) -> TradingDays:
         ) from error
     except (ValueError, NotImplementedError) as error:  # a few calendars of the library are broken
         raise SettingsError(f"exchange_calendars cannot make the calendar {name}: {error}") from error
-    schedule = found.schedule
-    midnight = schedule.index.tz_localize(found.tz, nonexistent="shift_forward", ambiguous=True).tz_convert("UTC")
-    calendar = Calendar(
-        start=midnight.as_unit("ns").asi8,
-        open=np.asarray(schedule["open"].dt.as_unit("ns").astype("int64")),
-        close=np.asarray(schedule["close"].dt.as_unit("ns").astype("int64")),
-    )
-    return ExchangeDays(name, calendar, schedule.index.to_numpy().astype("datetime64[D]").astype(np.int64))
+    days = found.schedule.index.to_numpy().astype("datetime64[D]").astype(np.int64)
+    return ExchangeDays(name, sessions_of(found), days)

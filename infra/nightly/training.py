@@ -9,7 +9,7 @@ import numpy as np
 from infra.nightly.matrix import load
 from infra.nightly.plan import MatrixManifest
 from models import manifest as manifests
-from models.dataset import Dataset
+from models.dataset import Dataset, Integers
 from models.manifest import About, Label, Manifest, Span, TrainedOn
 from models.training import TrainedModel, TrainingSettings, train
 from processors.batch import NS
@@ -30,6 +30,12 @@ def about_of(manifest: MatrixManifest) -> About:
     )  # fmt: skip
 
 
+def rows_ahead(ts: Integers, horizon_ns: int) -> int:
+    """How many rows at most a label looks ahead; `ts` in order."""
+    ahead = np.searchsorted(ts, ts + horizon_ns, side="right") - np.arange(len(ts))
+    return int(ahead.max(initial=0))
+
+
 def train_on(dataset: Dataset, about: About, seed: int, told: Told = lambda *_: None) -> TrainedModel:
     """A network trained on the rows that have a direction; no label reaches over the borders of its split.
 
@@ -39,8 +45,7 @@ def train_on(dataset: Dataset, about: About, seed: int, told: Told = lambda *_: 
     if len(rows) > MOST_ROWS:
         rows = rows[np.arange(MOST_ROWS) * len(rows) // MOST_ROWS]
     ts = dataset.ts[rows]
-    ahead = np.searchsorted(ts, ts + dataset.horizon_ns, side="right") - np.arange(len(ts))
-    settings = TrainingSettings(purge_rows=int(ahead.max(initial=0)))
+    settings = TrainingSettings(purge_rows=rows_ahead(ts, dataset.horizon_ns))
     return train(
         np.ascontiguousarray(dataset.features[rows]), dataset.label[rows], about, seed=seed, settings=settings,
         on_progress=lambda epoch, epochs, _: told(epoch, epochs),

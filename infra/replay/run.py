@@ -138,9 +138,10 @@ class _Run:
             topics, latest, flush = spoken_sinks(self.settings, options.into, partitions, self.messages, self.telemetry)
         source = EventSource(self.log, WallClock(), stop, lambda: told(self.progress()), self.telemetry)
         load = cache(lambda name: replayed_model(self.settings, name))
-        make = ShardMaker(self.rules, sessions(self.settings.fold, calendars(self.settings)), self.onnx, load=load)
+        kept = sessions(self.settings.fold, calendars(self.settings))
+        make = ShardMaker(self.rules, kept, self.onnx, load=load)
         sinks = Sinks(topics, latest, TableSink(partitions, self.buffer))
-        flow = build(source, make, sinks, step_name(self.rules), self.telemetry, self.revise)
+        flow = build(source, make, sinks, step_name(self.rules, kept), self.telemetry, self.revise)
         run_main(flow)  # type: ignore[no-untyped-call]
         flush()
         told(self.progress())

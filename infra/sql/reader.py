@@ -102,10 +102,10 @@ class ClickHouseSql:
         return cut_arrow(self._answer(query, "ArrowStream", ARROW), query.limit, kind)
 
     def cancel(self, query_id: str) -> None:
-        """Ends what runs under this id; where that is refused, its time limit does."""
+        """Ends what runs under this id; where that is refused or nobody answers, its time limit does."""
         try:
             self._database.command(f"KILL QUERY WHERE query_id = '{query_id}' ASYNC")
-        except DatabaseError as error:
+        except (DatabaseError, DatabaseUnavailable) as error:
             log.warning("query %s was not killed, and runs until its time is over: %s", query_id, error)
 
     def close(self) -> None:

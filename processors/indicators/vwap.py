@@ -50,8 +50,8 @@ def _fold(kind, symbol, now, price, size, mid, clock, tiles, weight, width_ns, o
         if kind[i] == TRADE and np.isfinite(price[i] * size[i]):
             tiles[s, 0, CURRENT] += size[i]
             tiles[s, 1, CURRENT] += price[i] * size[i]
-        volume = total(tiles, s, 0)
-        if warm(clock, s, now[i]) and volume > 0.0 and np.isfinite(mid[i]):
-            out[i] = mid[i] / (total(tiles, s, 1) / volume) - 1.0
+        volume, value = total(tiles, s, 0), total(tiles, s, 1)
+        if warm(clock, s, now[i]) and volume > 0.0 and value > 0.0 and np.isfinite(mid[i]):
+            out[i] = mid[i] / (value / volume) - 1.0
         else:
             out[i] = np.nan

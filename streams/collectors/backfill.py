@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import httpx2
@@ -79,18 +79,20 @@ class CoinbaseRest:
         return []
 
 
-def backfill(rest: CoinbaseRest, products: Sequence[str], pages: int, ts_ingest: int) -> list[Trade]:
+def backfill(rest: CoinbaseRest, products: Sequence[str], pages: int, now_ns: Callable[[], int]) -> list[Trade]:
     """Recent trades of all products in order of time, `pages` thousand of each at most; for a first start.
 
-    Raises: `InputError` for a product that does not exist.
+    `now_ns`: the clock, asked once they are there. Raises: `InputError` for a product that does not exist.
     """
-    trades = [trade(match, product, ts_ingest) for product in products for match in rest.recent(product, pages)]
+    found = [(match, product) for product in products for match in rest.recent(product, pages)]
+    ts_ingest = now_ns()
+    trades = [trade(match, product, ts_ingest) for match, product in found]
     return sorted(trades, key=lambda each: each.ts_event)
 
 
-def newest_ids(trades: Sequence[Trade]) -> Mapping[str, int]:
-    """The highest number of each symbol: where the live feed goes on."""
-    return {each.symbol: each.seq for each in sorted(trades, key=lambda each: each.seq)}
+def newest_of(trades: Iterable[Trade]) -> Mapping[str, Trade]:
+    """The trade with the highest number of each symbol: where the live feed goes on."""
+    return {each.symbol: each for each in sorted(trades, key=lambda each: each.seq)}
 
 
 def reachable(base_url: str, timeout_s: float = 3.0) -> bool:

@@ -1,7 +1,7 @@
 """The state of one Coinbase subscription: which trades have been said, which are missing, who has gone silent."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from schemas.events import Event, Trade
@@ -29,14 +29,16 @@ class CoinbaseFeed:
     Where nobody has them any more, heartbeats say that the feed was down from the trade before them to the next one.
 
     products  as the exchange spells them, `BTC-USD`
-    newest    number of the last trade of each product that was written before, for example by a backfill
+    newest    number of the last trade of each product that was written before, by a backfill or by another process
+    traded    when those happened, ns
     """
 
     source: Final = SOURCE
 
     def __init__(
-        self, products: Sequence[str], history: History, meter: Meter, newest: Mapping[str, int] | None = None
-    ) -> None:
+        self, products: Sequence[str], history: History, meter: Meter, newest: Mapping[str, int] | None = None,
+        traded: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
         self.hello: Final = coinbase.subscribe(products)
         self._products = tuple(products)
         self._history = history
@@ -44,23 +46,26 @@ class CoinbaseFeed:
         self._newest = dict(newest or {})
         self._promised: dict[str, int] = {}
         self._heard: dict[str, int] = {}
-        self._traded: dict[str, int] = {}
+        self._traded = dict(traded or {})
         """Event time of the last trade of each product."""
         self._said_until = 0
         """Newest event time said."""
         self._beaten = 0
         """Time of the newest heartbeat said."""
 
-    def connected(self, ts_ingest: int) -> list[Event]:
-        """A subscription has been answered: what was traded since the last one, by time. ns."""
-        self._heard = dict.fromkeys(self._products, ts_ingest)
+    def connected(self, now_ns: Callable[[], int]) -> list[Event]:
+        """A subscription has been answered: what was traded since the last one, by time.
+
+        `now_ns`: the clock; pages of history take their time, and their newest trades are younger than the question.
+        """
         self._promised.clear()
         missed = [
             trade
             for product in self._products
             if product in self._newest
-            for trade in self._fetch(product, None, ts_ingest)
+            for trade in self._fetch(product, None, now_ns)
         ]
+        self._heard = dict.fromkeys(self._products, now_ns())
         return self._say(sorted(missed, key=lambda event: event.ts_event))
 
     def read(self, payload: bytes, ts_ingest: int) -> list[Event]:
@@ -92,7 +97,7 @@ class CoinbaseFeed:
             return []
         events: list[Event] = []
         if newest is not None and match.trade_id > newest + 1:
-            events.extend(self._fetch(product, match.trade_id, ts_ingest, coinbase.ns(match.time)))
+            events.extend(self._fetch(product, match.trade_id, lambda: ts_ingest, coinbase.ns(match.time)))
         self._newest[product] = match.trade_id
         events.append(coinbase.trade(match, product, ts_ingest))
         return events
@@ -104,20 +109,21 @@ class CoinbaseFeed:
         self._promised[product] = beat.last_trade_id
         events: list[Event] = []
         if newest is not None and newest < promised:
-            events.extend(self._fetch(product, promised + 1, ts_ingest, coinbase.ns(beat.time)))
+            events.extend(self._fetch(product, promised + 1, lambda: ts_ingest, coinbase.ns(beat.time)))
         said = coinbase.beat(coinbase.ns(beat.time), ts_ingest)
         if said.ts_event // NS > self._beaten // NS:
             self._beaten = said.ts_event
             events.append(said)
         return events
 
-    def _fetch(self, product: str, before_id: int | None, ts_ingest: int, until: int = 0) -> list[Event]:
+    def _fetch(self, product: str, before_id: int | None, now_ns: Callable[[], int], until: int = 0) -> list[Event]:
         """Trades after the newest, from history; counts those found and those that nobody has any more.
 
-        `until`: when the feed was whole again, ns; else when the newest of those found happened.
+        `now_ns`: asked once they are there. `until`: when the feed was whole again, ns; else when the newest of those found
+        happened.
         """
         newest = self._newest[product]
-        found = self._history.between(product, newest, before_id)
+        found, ts_ingest = self._history.between(product, newest, before_id), now_ns()
         end = before_id if before_id is not None else (found[-1].trade_id + 1 if found else newest + 1)
         self._newest[product] = end - 1
         missing = end - 1 - newest - len(found)

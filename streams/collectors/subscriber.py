@@ -35,8 +35,8 @@ class Feed(Protocol):
     def hello(self) -> str:
         """The message that subscribes."""
 
-    def connected(self, ts_ingest: int) -> list[Event]:
-        """The subscription was answered; events that were missed."""
+    def connected(self, now_ns: Callable[[], int]) -> list[Event]:
+        """The subscription was answered; events that were missed. `now_ns`: the clock, for what takes its time."""
 
     def read(self, payload: bytes, ts_ingest: int) -> list[Event]:
         """The events of a message. Raises: `SchemaError`, `InputError`."""
@@ -115,7 +115,7 @@ class Subscriber:
             socket.send(self._feed.hello)
             answer = _answer(socket, patience.silent_s, stop)
             try:
-                self._write(self._feed.connected(self._clock.now_ns()))
+                self._write(self._feed.connected(self._clock.now_ns))
                 self._read(answer)
                 while not stop():
                     self._read(_waiting(socket))

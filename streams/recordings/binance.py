@@ -1,9 +1,10 @@
 """Raw captures of Binance's combined streams: `<receive time, ns> <message as JSON>` a line.
 
 Trades come from `@trade`. Quotes come from `@bookTicker` where the head of the capture has it for the symbol, else from
-the top of the book that `@depth` and the REST snapshot give. Coin-margined sizes are contracts, as the exchange says
-them. `ts_event` is the matching engine's time where the message has it (`T`), else its sending time (`E`); the spot
-market's `bookTicker` has neither and is dated by `SendClock`, as is a spot snapshot.
+the top of the book that `@depth` and the REST snapshot give. Tickers that begin behind the head are taken where that top
+is not known. Coin-margined sizes are contracts, as the exchange says them. `ts_event` is the matching engine's time where
+the message has it (`T`), else its sending time (`E`); the spot market's `bookTicker` has neither and is dated by
+`SendClock`, as is a spot snapshot.
 """
 
 import re
@@ -16,10 +17,12 @@ from schemas.events import Quote, Trade
 from streams.recordings.binance_messages import (
     DEPTH,
     DEPTH_STAMP,
+    HEAD_LINE,
     LINE,
     TICKER,
     TRADE,
     DepthMessage,
+    HeadPayload,
     Line,
     Millis,
     TickerMessage,
@@ -32,10 +35,9 @@ from streams.recordings.send_clock import SendClock, Stamp
 
 HEAD: Final = 5_000
 """Lines that decide the market, and which symbols have `bookTicker`."""
-LINE_HEAD: Final = re.compile(rb'\d{19} \{"')
-STREAM: Final = re.compile(rb'"stream":"([^"@]+)@(trade|bookTicker|depth)')
-COIN_MARGINED: Final = re.compile(rb'"(?:ps|pair)":|"s":"[A-Z0-9]+USD_')
-FUTURES: Final = re.compile(rb'"(?:pu|X)":')
+LINE_HEAD: Final = re.compile(rb'\d{19} \s*\{\s*"')
+NOT_TAKEN: Final = "no use for stream {!r} from here on: the quotes come from the book, which has a top"
+NOTHING_SAID: Final = HeadPayload()
 MS: Final = 1_000_000
 
 
@@ -48,6 +50,7 @@ class BinanceCapture:
         """`use_tickers`: False takes every quote from the book."""
         self.file = file
         self.name = file.path.name
+        self.use_tickers = use_tickers
         self.venue, seen = _look_at(file.head(HEAD))
         self._with_ticker = {name for name, kind in seen if kind == "bookTicker"} if use_tickers else set()
         self._with_depth = {name for name, kind in seen if kind == "depth"}
@@ -64,7 +67,7 @@ class BinanceCapture:
 
     def items(self) -> Iterator[Recorded]:
         """Events in order of receipt, and dead letters."""
-        playback = _Playback(self.name, self.venue, self._with_ticker, self._with_depth)
+        playback = _Playback(self.name, self.venue, self._with_ticker, self._with_depth, self.use_tickers)
         for number, line in enumerate(self.file.lines(), 1):
             if not line.strip():
                 continue
@@ -80,9 +83,11 @@ class BinanceCapture:
 class _Playback:
     """One pass over a capture: its clock and its books."""
 
-    def __init__(self, name: str, venue: str, with_ticker: set[str], with_depth: set[str]) -> None:
+    def __init__(self, name: str, venue: str, with_ticker: set[str], with_depth: set[str], use_tickers: bool) -> None:
         self.name, self.venue = name, venue
-        self.with_ticker, self.with_depth = with_ticker, with_depth
+        self.with_ticker, self.with_depth, self.use_tickers = set(with_ticker), with_depth, use_tickers
+        self.not_taken: set[str] = set()
+        """Symbols of which it was said that their tickers are not used."""
         self.clock = SendClock()
         self.books: dict[str, OrderBook] = {}
         self.tops: dict[str, Top] = {}
@@ -99,7 +104,12 @@ class _Playback:
         if kind == "trade":
             yield from self._trade(received, TRADE.decode(message.data))
         elif kind == "bookTicker":
-            yield from self._ticker(received, symbol, TICKER.decode(message.data))
+            ticker = TICKER.decode(message.data)
+            if symbol in self.with_ticker or self._taken_late(symbol, ticker):
+                yield from self._ticker(received, ticker)
+            elif self.use_tickers and symbol not in self.not_taken:
+                self.not_taken.add(symbol)
+                yield letter(self.name, number, "unknown_type", NOT_TAKEN.format(message.stream), line)
         elif kind == "depth" or kind.startswith("depth@"):
             if symbol in self.with_ticker:
                 yield from self.clock.stamped(Stamp(received, DEPTH_STAMP.decode(message.data).sent * MS))
@@ -120,9 +130,15 @@ class _Playback:
             trade_id=str(message.id), in_bars=message.kind == "MARKET",
         )  # fmt: skip
 
-    def _ticker(self, received: int, symbol: str, message: TickerMessage) -> Iterator[Recorded]:
-        if symbol not in self.with_ticker:
-            return
+    def _taken_late(self, symbol: str, message: TickerMessage) -> bool:
+        """Whether a symbol without tickers in the head has its quotes from them from now on."""
+        book = self.books.get(message.symbol)
+        if not self.use_tickers or (book is not None and book.top is not None):
+            return False
+        self.with_ticker.add(symbol)
+        return True
+
+    def _ticker(self, received: int, message: TickerMessage) -> Iterator[Recorded]:
         top = Top(message.bid, message.bid_size, message.ask, message.ask_size)
         yield from self._dated(
             received, message.sent, message.changed, self._quote(message.symbol, message.update, top)
@@ -142,7 +158,7 @@ class _Playback:
 
     def _snapshot(self, number: int, received: int, message: Line, line: bytes) -> Iterator[Recorded]:
         symbol = message.symbol or next(iter(self.with_depth), "").upper()
-        if self.with_ticker >= self.with_depth:
+        if self.with_ticker >= self.with_depth or message.symbol.lower() in self.with_ticker:
             return
         if not message.symbol and len(self.with_depth) != 1:
             yield letter(self.name, number, "not_a_message", "a snapshot without symbol in a capture of several", line)
@@ -176,12 +192,18 @@ class _Playback:
 
 
 def _look_at(head: Iterable[bytes]) -> tuple[str, set[tuple[str, str]]]:
-    """The venue, and which streams (symbol as in the stream's name, kind) there are."""
+    """The venue, and which streams (symbol as in the stream's name, kind) there are. A line that is no message says nothing."""
     seen: set[tuple[str, str]] = set()
     coin_margined = futures = False
     for line in head:
-        if (found := STREAM.search(line)) is not None:
-            seen.add((found[1].decode(errors="replace"), found[2].decode()))
-        coin_margined = coin_margined or COIN_MARGINED.search(line) is not None
-        futures = futures or FUTURES.search(line) is not None
+        try:
+            found = HEAD_LINE.decode(line.partition(b" ")[2])
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        symbol, _, kind = found.stream.partition("@")
+        kind, said = kind.partition("@")[0], found.data or NOTHING_SAID
+        seen.add((symbol, kind))
+        coin_margined = coin_margined or (said.pair or found.pair).endswith("USD") or "USD_" in said.symbol
+        futures = futures or said.before is not None or said.kind is not None
+        futures = futures or (kind == "bookTicker" and said.sent is not None)
     return "BINANCE_COINM" if coin_margined else "BINANCE_USDM" if futures else "BINANCE", seen

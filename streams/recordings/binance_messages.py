@@ -26,6 +26,26 @@ class Line(Struct, rename="camel"):
     """Of a subscribe request that is answered."""
 
 
+class HeadPayload(Struct, rename={"symbol": "s", "pair": "ps", "before": "pu", "kind": "X", "sent": "E"}):
+    """What tells the markets apart, of any stream's message."""
+
+    symbol: str = ""
+    pair: str = ""
+    """Futures only; of coin-margined ones it ends in USD."""
+    before: object = None
+    kind: object = None
+    sent: object = None
+
+
+class HeadLine(Struct):
+    """What a line says of its capture: the stream, the market."""
+
+    stream: str = ""
+    data: HeadPayload | None = None
+    pair: str = ""
+    """Of the coin-margined market's reply to a depth request."""
+
+
 class TradeMessage(Struct, rename={"symbol": "s", "id": "t", "price": "p", "size": "q", "maker_bought": "m",
                                    "sent": "E", "traded": "T", "kind": "X"}):  # fmt: skip
     """`@trade`."""
@@ -76,6 +96,7 @@ class DepthMessage(Struct, rename={"symbol": "s", "first": "U", "last": "u", "be
     before: Seq | None = None
 
 
+HEAD_LINE = Decoder(HeadLine, strict=False)
 LINE = Decoder(Line, strict=False)
 TRADE = Decoder(TradeMessage, strict=False)
 TICKER = Decoder(TickerMessage, strict=False)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -14,9 +15,12 @@ from streams.recordings.cells import SIDES, clock_of, number, utc_of_wall, whole
 from streams.recordings.column_map import DELIMITERS, ColumnMap
 from streams.recordings.lines import LineFile
 from streams.recordings.recording import Recorded, letter
+from streams.recordings.zones import NS
 
 MAX_SIZE: Final = 1e15
 BATCH: Final = 8_192
+FIRST_EPOCH: Final = round(datetime(1990, 1, 1, tzinfo=UTC).timestamp()) * NS
+"""No recorded tick is older: a smaller count of time units is one of other units."""
 
 
 class RowMaker:
@@ -80,7 +84,7 @@ class MappedCsv:
 
     def items(self) -> Iterator[Recorded]:
         """Events and dead letters in file order. Raises: `InputError` where the header lacks a declared column."""
-        maker = RowMaker(self.mapping, clock_of(self.mapping.ts_unit, self.mapping.tz))
+        maker = RowMaker(self.mapping, _clock(self.mapping))
         places: dict[str, int] | None = None
         width = 0
         for number_, line in enumerate(self.file.lines(), 1):
@@ -149,9 +153,28 @@ class MappedParquet:
 
     def _stamp(self, type_: Any) -> Callable[[Any], int]:
         if not pa.types.is_timestamp(type_):
-            return clock_of(self.mapping.ts_unit, self.mapping.tz)
+            return _clock(self.mapping)
         utc = whole if type_.tz is not None else utc_of_wall(self.mapping.tz)
         return lambda cell: utc(whole(cell))
+
+
+def _clock(mapping: ColumnMap) -> Callable[[Any], int]:
+    """Of the declared unit; it refuses what only another unit makes a time of."""
+    stamp, unit = clock_of(mapping.ts_unit, mapping.tz), mapping.ts_unit
+    if unit == "iso":
+        return stamp
+
+    def epoch(cell: Any) -> int:
+        at = stamp(cell)
+        if 0 <= at < FIRST_EPOCH:
+            day = datetime.fromtimestamp(at // NS, UTC).date()
+            raise ValueError(
+                f"{mapping.ts}: expected a time from 1990 on, found {str(cell)[:40]!r}, with ts_unit={unit} a moment of "
+                f"{day}; is that the unit?"
+            )
+        return at
+
+    return epoch
 
 
 def _plain(column: Any) -> list[Any]:

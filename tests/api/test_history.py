@@ -1,15 +1,19 @@
 """Every listing of the history by REST: pages, files, filters, and what is refused."""
 
 import json
+import re
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
 
 from api.listings import BY_NAME, LISTINGS, Listing
 from api.media import FILES
+from api.routes.history import DAY_NS
 from api.times import to_rfc3339
-from tests.api.fakes import NOW_NS, World
+from tests.api.fakes import NOW_NS, World, latest
+from tests.api.whole import rows_of
 
 ALL = pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.name)
 
@@ -51,6 +55,22 @@ def test_pages_of_any_size_join_to_the_whole_also_where_rows_share_their_time(
     assert listing.name == "bars" or len(set(times)) < len(times)
 
 
+@pytest.mark.parametrize("symbol", ["€uro", "A B", "50%", "A?b#c", "A>b<c", 'A";rel=x', "A\\b", "é", "A+B"])
+def test_the_link_to_the_next_page_is_a_path_whatever_the_symbol(
+    client: TestClient, everything: World, symbol: str
+) -> None:
+    everything.latest.rows.append(latest(symbol))
+    everything.history.kept += rows_of(BY_NAME["trades"], symbol)
+    url, found = f"/v1/trades/{quote(symbol, safe='')}?limit=3", 0
+    while url:
+        answer = client.get(url)
+        assert answer.status_code == 200, answer.text
+        found += len(answer.json()["data"])
+        url = answer.headers.get("link", "").partition(">;")[0].removeprefix("<")
+        assert re.fullmatch(r"[!-~]*", url)
+    assert found == 5
+
+
 @ALL
 @pytest.mark.parametrize("media", FILES)
 def test_the_same_rows_come_as_a_file_page_by_page(client: TestClient, listing: Listing, media: str) -> None:
@@ -79,8 +99,8 @@ def test_an_unknown_symbol_is_a_problem_and_a_known_one_without_rows_is_not(
 
 
 @ALL
-def test_a_cursor_of_another_listing_is_refused(client: TestClient, listing: Listing) -> None:
-    other = BY_NAME["bars" if listing.name != "bars" else "trades"]
+def test_a_cursor_of_other_parts_is_refused(client: TestClient, listing: Listing) -> None:
+    other = BY_NAME["outcomes" if listing.name != "outcomes" else "trades"]
     cursor = client.get(f"{path_of(other)}?limit=1").json()["next_cursor"]
     answer = client.get(path_of(listing), params={"cursor": cursor})
     assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "query.cursor")
@@ -143,3 +163,27 @@ def test_the_end_may_be_left_out_and_is_just_after_the_newest_event(client: Test
     answer = client.get("/v1/trades/SIMA?limit=1")
     assert f"end={to_rfc3339(NOW_NS - 4).replace(':', '%3A')}" in answer.links["next"]["url"]
     assert json.loads(answer.content)["data"][0]["src_offset"] == 0
+
+
+@ALL
+@pytest.mark.parametrize("media", [None, "text/csv"])
+def test_a_cursor_alone_goes_on_behind_its_page_however_far_the_newest_event_has_moved_on(
+    client: TestClient, everything: World, listing: Listing, media: str | None
+) -> None:
+    accept = {} if media is None else {"accept": media}
+    wanted = client.get(path_of(listing), headers=accept).text
+    first = client.get(f"{path_of(listing)}?limit=2", headers=accept)
+    cursor = parse_qs(urlsplit(first.links["next"]["url"]).query)["cursor"][0]
+    everything.latest.rows[0] = latest("SIMA", ts_event=NOW_NS + 2 * DAY_NS)
+    second = client.get(path_of(listing), params={"cursor": cursor}, headers=accept)
+    if media is None:
+        assert first.json()["next_cursor"] == cursor
+        assert first.json()["data"] + second.json()["data"] == json.loads(wanted)["data"]
+    else:
+        assert first.text.splitlines() + second.text.splitlines()[2:] == wanted.splitlines()
+
+
+def test_a_cursor_behind_the_end_has_no_rows(client: TestClient) -> None:
+    cursor = client.get("/v1/trades/SIMA?limit=3").json()["next_cursor"]
+    answer = client.get("/v1/trades/SIMA", params={"cursor": cursor, "end": to_rfc3339(NOW_NS - DAY_NS)})
+    assert (answer.status_code, answer.json()["data"]) == (200, [])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from schemas.errors import StoreUnavailable
 from tests.api.fakes import World, latest
 from tests.api.predictors import expected
 from tests.api.whole import ModelList
@@ -108,6 +109,19 @@ def test_a_request_that_comes_again_is_carried_out_once_and_answered_alike(
     once(client, "k-2")
     client.post("/v1/models/changes", json=CHANGE)
     assert len(everything.more["models"].asked) == 3
+
+
+def test_a_change_that_was_made_is_answered_even_where_the_answer_cannot_be_kept(
+    client: TestClient, everything: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(*_: Any) -> None:
+        raise StoreUnavailable("Redis did not answer about an Idempotency-Key")
+
+    monkeypatch.setattr(everything.more["once"], "keep", keep)
+    answer = once(client, "k-1")
+    assert (answer.status_code, len(everything.more["models"].asked)) == (200, 1)
+    again = once(client, "k-1")
+    assert (again.status_code, again.json()["type"]) == (409, "/problems/still-running")
 
 
 def test_a_key_that_comes_with_another_body_is_refused(client: TestClient, everything: World) -> None:

@@ -220,7 +220,8 @@ class _Connection:
 
     async def _swallowed(self) -> bool:
         try:
-            piece = await asyncio.wait_for(self._reader.read(CHUNK), TICK_S)
+            async with asyncio.timeout(TICK_S):
+                piece = await self._reader.read(CHUNK)
         except TimeoutError:
             return True
         self.lost = True

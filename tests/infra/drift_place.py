@@ -29,7 +29,7 @@ from schemas.topics import DRIFT, OUTCOMES
 from streams.drift_watch import Watched, WatchRules
 from tests.models.quiet_market import NAMES, WINDOW, Day, day
 from tests.services.flows import fresh_topics
-from tests.streams.test_drift_watch import World
+from tests.streams.drift_days import World
 
 RULES = WatchRules(drift=DriftRules(least_labels=6))
 QUIET, LOUD = day(1), day(1, day_number=1, minutes=60, loud=3.0)

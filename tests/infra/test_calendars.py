@@ -33,6 +33,15 @@ def test_a_torn_file_is_made_anew(tmp_path: Path, left: bytes) -> None:
     assert path.stat().st_size > 1_000
 
 
+@pytest.mark.parametrize("name", ["XNYS", "XHKG", "CMES"])
+def test_trading_lies_within_its_session_also_where_it_opens_on_the_evening_before(name: str) -> None:
+    found = calendar(name)
+    assert (np.diff(found.start) > 0).all()
+    assert (found.start <= found.open).all()
+    assert (found.close[:-1] <= found.start[1:]).all()
+    assert (found.start == found.open).any() == (name == "CMES")
+
+
 @pytest.mark.parametrize("name", ["XNYSE", "../XNYS", ""])
 def test_a_name_that_is_no_exchange_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match=f"no exchange calendar is named '{name}'"):

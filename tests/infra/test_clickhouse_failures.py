@@ -1,5 +1,8 @@
 """What goes wrong on the way to a ClickHouse is named, stores nothing, and leaves the connections fit for use."""
 
+import fcntl
+import http.client
+import resource
 import socket
 import threading
 import time
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 from infra.clickhouse import Database, connect
+from infra.clickhouse_http import _is_quiet
 from schemas.errors import DatabaseError, DatabaseUnavailable, SettingsError
 from tests.services.clickhouse_server import ClickHouseServer, started
 from tests.services.clickhouse_ways import (
@@ -112,6 +116,25 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time(scheme: str)
         assert time.monotonic() - began < 3
 
 
+def test_an_idle_connection_is_looked_at_whatever_number_its_descriptor_has() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 2_000), limits[1]))
+    ours, theirs = socket.socketpair()
+    connection = http.client.HTTPConnection(HOST)
+    try:
+        assert not _is_quiet(connection)
+        connection.sock = socket.socket(fileno=fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, 1_500))
+        assert connection.sock.fileno() >= 1_500
+        assert _is_quiet(connection)
+        theirs.close()
+        assert not _is_quiet(connection)
+    finally:
+        connection.close()
+        ours.close()
+        theirs.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 @pytest.mark.clickhouse_server
 def test_a_server_that_went_away_is_an_error_and_one_that_came_back_is_used_again(tmp_path: Path) -> None:
     server = started(tmp_path)
@@ -157,6 +180,15 @@ def test_an_old_server_is_told_apart_rather_than_trusted_with_what_it_cannot_do(
 def test_a_url_that_is_none_of_ours_is_refused(wrong: str) -> None:
     with pytest.raises(SettingsError, match="expected a ClickHouse URL such as"):
         connect(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["http://h:port/", "http://h:70000/", "http://u:secret/word@h:8123/", "http://[::1:8123/"]
+)
+def test_a_url_whose_port_cannot_be_read_is_refused_without_its_password(wrong: str) -> None:
+    with pytest.raises(SettingsError, match="with a port from 1 to 65535") as refused:
+        connect(wrong)
+    assert "secret" not in str(refused.value)
 
 
 def test_an_unknown_compression_is_refused() -> None:

@@ -7,19 +7,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 import pytest
 
-from api.feed.client import Client
 from api.feed.hub import FeedHub
-from infra.feed_source import FeedSource, on_the_log, said_by_flow, sources
+from infra.feed_source import FeedSource, sources
 from infra.kafka_writer import KafkaWriter
 from infra.settings import Kafka
 from infra.telemetry import Telemetry
 from schemas.events import Cancel, Heartbeat, Quote, Trade
 from schemas.rows import Prediction
-from schemas.topics import BARS, EVENTS, PREDICTIONS
-from tests.api.fakes import bar
+from schemas.topics import PREDICTIONS
+from tests.infra.feed_listener import Listener
+from tests.infra.test_feed_records import Record
 from tests.services.flows import fresh_topics
 
 LOG = "log-1"
@@ -40,31 +39,6 @@ def say(kafka: Kafka, *rows: Prediction) -> None:
     writer = KafkaWriter(kafka)
     writer.send(PREDICTIONS, 0, [(row.symbol, PREDICTIONS.encode(row)) for row in rows])
     writer.flush()
-
-
-class Listener:
-    """A client of a hub, without a socket."""
-
-    def __init__(self, hub: FeedHub) -> None:
-        self.hub, self.client = hub, hub.join()
-        self.heard: list[dict[str, Any]] = []
-
-    async def subscribe(self, channel: str, resume: dict[str, int] | None = None) -> None:
-        await self.hub.ask(self.client, {channel})
-        self.client.subscriptions.add(channel, "*")
-        self.hub.attach(self.client, channel, "*", snapshot=False, resume=resume)
-
-    async def hear(self, n: int) -> list[dict[str, Any]]:
-        """The next messages of streams."""
-        async with asyncio.timeout(20):
-            while len(self.heard) < n:
-                frame = self.client.outbox.take(asyncio.get_running_loop().time())
-                if frame is None:
-                    await asyncio.sleep(0.01)
-                else:
-                    self.heard += [m for m in msgspec.json.decode(frame) if "seq" in m]
-        taken, self.heard = self.heard[:n], self.heard[n:]
-        return taken
 
 
 @asynccontextmanager
@@ -150,49 +124,24 @@ def test_what_another_log_says_is_left_out_until_it_is_the_current_one(kafka: Ka
     asyncio.run(run())
 
 
-class Record:
-    """What confluent_kafka gives of a record."""
+def test_a_new_log_begins_behind_what_the_one_before_it_said_in_the_same_poll() -> None:
+    rows = [prediction(seq, log_id=log) for log, seq in ((LOG, 1), (LOG, 2), ("log-2", 1), (LOG, 3), ("log-2", 2))]
 
-    def __init__(self, topic: str, key: str, value: bytes, offset: int = 0) -> None:
-        self.told = (topic, key, value, offset)
+    async def run() -> None:
+        hub = FeedHub(Telemetry(), time.time_ns, epoch=LOG)
+        flow, _ = sources(Kafka(), hub, lambda: 0, lambda: "log-2")
+        hub.filled(hub.channels)
+        listener = Listener(hub)
+        await listener.subscribe("predictions")
+        running = asyncio.create_task(hub.run())
+        said = flow._topical([Record(PREDICTIONS.name, row.symbol, PREDICTIONS.encode(row)) for row in rows])
+        await asyncio.to_thread(hub.publish_many, said)
+        assert [m["seq"] for m in await listener.hear(2)] == [1, 2]
+        async with asyncio.timeout(20):
+            while hub.messages < 4:
+                await asyncio.sleep(0.01)
+        assert (hub.epoch, hub.positions("predictions")) == ("log-2", {"A": 2})
+        assert listener.client.outbox.closing == 1012
+        running.cancel()
 
-    def topic(self) -> str:
-        return self.told[0]
-
-    def key(self) -> bytes:
-        return self.told[1].encode()
-
-    def value(self) -> bytes:
-        return self.told[2]
-
-    def offset(self) -> int:
-        return self.told[3]
-
-
-def test_a_bar_is_of_two_channels_with_a_number_in_each() -> None:
-    hub = FeedHub(Telemetry(), time.time_ns, epoch=LOG)
-    _, events = sources(Kafka(), hub, lambda: 0, lambda: LOG)
-    read = sources(Kafka(), hub, lambda: 0, lambda: LOG)[0].read
-    again = BARS.encode(bar(1, "A", "1m", log_id=LOG, seq=9, kind_seq=4, rev=1))
-    assert [(m.channel, m.seq, m.revises) for m in read(Record(BARS.name, "A", again))] == [
-        ("bars", 9, True), ("bars.1m", 4, True),
-    ]  # fmt: skip
-    assert events.read is on_the_log
-    assert (
-        on_the_log(Record(EVENTS.name, "", EVENTS.encode(Heartbeat(venue="X", seq=1, ts_event=1, ts_ingest=1)))) == []
-    )
-
-
-def test_what_a_replay_says_is_counted_by_the_hub() -> None:
-    read = said_by_flow(None, {"replay.x": "outcomes"})
-    assert read(Record("replay.x", "A", b'{"seq":7}'))[0].seq is None
-
-
-def test_a_client_that_never_asked_is_no_reason_to_read() -> None:
-    hub = FeedHub(Telemetry(), time.time_ns, epoch=LOG)
-    _, events = sources(Kafka(), hub, lambda: 0, lambda: LOG)
-    client: Client = hub.join()
-    assert not events.wanted()
-    client.asked.add("quotes")
-    hub.asked |= client.asked
-    assert events.wanted()
+    asyncio.run(run())

@@ -14,9 +14,10 @@ from pyarrow import csv, parquet
 
 from api.cursor import Place
 from api.listings import BY_NAME, LISTINGS, Listing, Stretch
-from infra.clickhouse import connect
+from infra.clickhouse import Database, connect
 from infra.embedded.services import Embedded
 from infra.history import ClickHouseHistory
+from infra.served import ClickHouseServed
 from infra.tables import create_tables
 from processors.features import FEATURE_NAMES
 from schemas.tables import tables
@@ -29,14 +30,21 @@ TABLES = {table.name: table for table in tables(FEATURE_NAMES)}
 REVISED = 7
 """A bar of each symbol is written twice, and another one has lost all its trades."""
 EMPTY = 9
+SWEPT = (4, 5, 9)
+"""Offsets of three trades at one stamp, each of which fills a bar."""
 
 
 @dataclass
 class Written:
     """A database with rows of two symbols in every table."""
 
-    history: ClickHouseHistory
+    database: Database
+    name: str
     rows: dict[str, list[dict[str, Any]]]
+
+    @property
+    def history(self) -> ClickHouseHistory:
+        return ClickHouseHistory(self.database, self.name)
 
     def expected(self, listing: Listing, symbol: str = "S0") -> list[dict[str, Any]]:
         """By what the port says of it."""
@@ -65,6 +73,10 @@ def rows_of(table: str, rng: np.random.Generator) -> list[dict[str, Any]]:
         made.append(row)
     if table == "bars":
         made += [row | {"rev": 1, "src_offset": 1_000, "close": -1.5} for row in made[2 * REVISED : 2 * REVISED + 2]]
+        made += [
+            made[0] | {"symbol": "S2", "kind": "volume10000", "src_offset": offset, "close": float(offset)}
+            for offset in SWEPT
+        ]
     return made
 
 
@@ -88,7 +100,7 @@ def written(embedded: Embedded) -> Iterator[Written]:
         rows = {listing.name: rows_of(listing.name, rng) for listing in LISTINGS}
         for table, made in rows.items():
             database.insert(f"{name}.{table}", {column: [row[column] for row in made] for column in made[0]})
-        yield Written(ClickHouseHistory(database, name), rows)
+        yield Written(database, name, rows)
         database.command(f"DROP DATABASE `{name}`")
 
 
@@ -205,3 +217,21 @@ def test_the_newest_revision_of_a_bar_is_shown_and_one_without_trades_is_not(wri
     found = {row["start"]: row for row in read(written, BY_NAME["bars"], whole(equal={"kind": "1m"}))}
     assert (found[START + REVISED * 60]["rev"], found[START + REVISED * 60]["close"]) == (1, -1.5)
     assert START + EMPTY * 60 not in found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+def test_bars_that_one_stamp_fills_are_all_there(written: Written, limit: int) -> None:
+    listing, joined = BY_NAME["bars"], list[float]()
+    after: Place | None = None
+    while page := read(written, listing, whole(limit, after, equal={"kind": "volume10000"}), "S2"):
+        joined += [row["close"] for row in page]
+        after = (page[-1]["start"], *(page[-1][name] for name in listing.key))
+    assert joined == list(map(float, SWEPT))
+
+
+def test_the_view_of_the_newest_shows_them_all_and_nothing_is_amiss_with_it(written: Written) -> None:
+    found = written.database.rows(
+        f"SELECT close FROM `{written.name}`.bars_latest WHERE kind = 'volume10000' ORDER BY close"
+    )
+    assert [close for (close,) in found.rows] == list(map(float, SWEPT))
+    assert ClickHouseServed(written.database, written.name, "log-1", TABLES).not_newest() == []

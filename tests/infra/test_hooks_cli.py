@@ -121,6 +121,20 @@ def test_what_a_url_keeps_secret_is_not_shown(data: Path) -> None:
     store.database.close()
 
 
+def test_whatever_is_changed_is_recorded_first_without_what_a_url_keeps_secret(data: Path) -> None:
+    endpoint = hooks("add", "https://example.com/in?token=s3cret", "--description", "desk")["endpoint"]["id"]
+    hooks("rotate", endpoint)
+    hooks("enable", endpoint)
+    hooks("list")
+    hooks("remove", endpoint)
+    text = (data / "access" / "audit.jsonl").read_text()
+    assert "s3cret" not in text
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["what"] for line in lines] == ["hooks add", "hooks rotate", "hooks enable", "hooks remove"]
+    assert lines[0]["detail"] == {"channel": "webhook", "host": "example.com", "description": "desk"}
+    assert all(line["detail"] == {"endpoint": endpoint} for line in lines[1:])
+
+
 def test_what_makes_no_sense_is_refused_with_what_was_expected(data: Path) -> None:
     assert "expected https://" in refused("add", "ftp://example.com/")
     assert "no user or password" in refused("add", "https://a:b@example.com/")

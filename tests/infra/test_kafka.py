@@ -1,15 +1,20 @@
 """Our use of Kafka on a real broker, and the partitioner against the numbers of Kafka's own tests."""
 
 import time
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
-from infra.kafka import _murmur2, client_config, create_topics, partition_of
+from infra import log_tail, log_watch
+from infra.kafka import _murmur2, client_config, create_topics, partition_of, topic_id
 from infra.kafka_log import KafkaLog, end_offsets, newest_event
 from infra.kafka_writer import KafkaWriter
+from infra.log_identity import LogIdentity
+from infra.log_tail import trades_at_end
+from infra.log_watch import LogWatch
 from infra.settings import Kafka
-from schemas.errors import DeliveryError, LogError
+from schemas.errors import BackendError, DeliveryError, LogError
 from schemas.events import Heartbeat, Trade
 from schemas.topics import EVENTS, PREDICTIONS
 from streams.decode import Poll
@@ -26,6 +31,47 @@ VECTORS = {
 def test_murmur2_is_that_of_kafka(key: bytes, expected: int) -> None:
     """org.apache.kafka.common.utils.UtilsTest.testMurmur2."""
     assert _murmur2(key) == expected % 2**32
+
+
+class SilentAdmin:
+    """Asks a broker that never answers."""
+
+    def __init__(self) -> None:
+        self.may_take, self.waited = 0.0, 0.0
+
+    def describe_topics(self, _topics: object, *, request_timeout: float) -> dict[str, "SilentAdmin"]:
+        self.may_take = request_timeout
+        return {EVENTS.name: self}
+
+    def result(self, timeout: float) -> None:
+        self.waited = timeout
+        raise TimeoutError
+
+
+def test_a_broker_that_is_silent_is_a_backend_that_failed() -> None:
+    admin: Any = SilentAdmin()
+    with pytest.raises(BackendError, match="cannot be described: no answer within"):
+        topic_id(Kafka(), admin=admin)
+    assert admin.waited > admin.may_take, "else the request's own error never arrives"
+
+
+def test_a_silent_broker_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_watch, "EVERY_S", 0.001)
+    seen: list[bool] = []
+    watch = LogWatch(Kafka(), LogIdentity(log_id="a"), lambda: seen.append(False))
+    told = iter(["silent", "a", "b"])
+
+    def describe(*_: object) -> str:
+        said = next(told)
+        admin: Any = SilentAdmin()
+        return topic_id(Kafka(), admin=admin) if said == "silent" else said
+
+    monkeypatch.setattr(log_watch, "topic_id", describe)
+    with watch:
+        watch._thread.join(20)
+    with pytest.raises(LogError, match="expected log a, found b"):
+        watch.complain()
+    assert seen == [False]
 
 
 @pytest.fixture
@@ -60,6 +106,19 @@ def test_a_symbol_stays_in_one_partition_and_a_heartbeat_goes_into_all(kafka: Ka
         expected = [symbol for symbol in symbols if partition_of(symbol, 3) == partition]
         assert [event.symbol for event in events] == [*expected, ""]
         assert newest_event(kafka, partition) == 7
+
+
+@pytest.mark.embedded
+def test_the_end_of_every_partition_tells_which_trades_were_written_last(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_tail, "TAIL", 20)
+    writer, symbols = KafkaWriter(kafka), [f"S{i}" for i in range(9)]
+    writer.write([trade(symbol, seq) for seq in range(50) for symbol in symbols])
+    writer.flush()
+    found = trades_at_end(kafka, "X", symbols)
+    assert len(found) == 20 * len({partition_of(symbol, 3) for symbol in symbols})
+    assert {each.symbol: each.seq for each in found} == dict.fromkeys(symbols, 49)
 
 
 @pytest.mark.embedded

@@ -1,14 +1,17 @@
 """A producer that is finished is replaced, and what it did not deliver is sent again in order, however it says so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 import infra.lasting_producer
+from infra.kafka_writer import KafkaWriter
 from infra.lasting_producer import LastingProducer
+from infra.settings import Kafka
 from schemas.errors import DeliveryError
+from schemas.topics import PREDICTIONS
 
 Delivered = Callable[[KafkaError | None, Any], None]
 FINISHED = KafkaError(KafkaError._FATAL, "out of order sequence number", True)
@@ -64,8 +67,12 @@ class Client:
     def flush(self, seconds: float) -> int:
         if self.first and not self.purged:
             raise self.fails_with
-        waiting, self.waiting = self.waiting, []
-        for value, told in reversed(waiting):  # "almost in order", at its worst
+        return self.settle(reversed(self.waiting))  # "almost in order", at its worst
+
+    def settle(self, waiting: Iterable[tuple[bytes, Delivered]]) -> int:
+        """Say of every record that waits whether it was taken."""
+        told_of, self.waiting = list(waiting), []
+        for value, told in told_of:
             if self.purged:
                 told(KafkaError(KafkaError._PURGE_QUEUE), Record(value))
             else:
@@ -119,3 +126,75 @@ def test_a_broker_that_finishes_every_producer_is_given_up(
 def _always_first(self: Client, config: dict[str, Any]) -> None:
     self.waiting, self.taken, self.purged, self.first = [], [], False, True
     self.made.append(self)
+
+
+class Orderly(Client):
+    """Hands back in order. The first two are finished at their first flush; with `polls`, at their first poll.
+
+    full  how often each has no room for a record behind its first one
+    """
+
+    polls = False
+    full = 0
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self.finished = len(self.made) <= 2
+
+    def produce(self, topic: str, value: bytes, key: Any, partition: int, on_delivery: Delivered, headers: Any) -> None:
+        if self.waiting and self.full:
+            self.full -= 1
+            raise BufferError
+        super().produce(topic, value, key, partition, on_delivery, headers)
+
+    def poll(self, seconds: float) -> int:
+        if self.polls and self.finished and not self.purged:
+            raise KafkaException(FINISHED)
+        return 0
+
+    def flush(self, seconds: float) -> int:
+        if self.finished and not self.purged:
+            raise KafkaException(FINISHED)
+        return self.settle(self.waiting)
+
+
+@pytest.fixture
+def orderly(clients: list[Client], monkeypatch: pytest.MonkeyPatch) -> list[Client]:
+    monkeypatch.setattr(infra.lasting_producer, "Producer", Orderly)
+    return clients
+
+
+def messages(*numbers: int) -> list[tuple[str, bytes]]:
+    return [("A", b"%d" % number) for number in numbers]
+
+
+def test_records_keep_their_order_through_two_renewals(orderly: list[Client]) -> None:
+    writer = KafkaWriter(Kafka(bootstrap="nowhere:1"))
+    writer.send(PREDICTIONS, 0, messages(1, 2))
+    writer._producer._judge(FINISHED)
+    writer.send(PREDICTIONS, 0, messages(3, 4))  # the poll behind it puts the second one in the place of the first
+    writer.send(PREDICTIONS, 0, messages(5, 6))
+    writer.flush()
+    assert [client.taken for client in orderly] == [[], [], [b"1", b"2", b"3", b"4", b"5", b"6"]]
+
+
+def test_a_record_that_found_the_queue_full_keeps_its_place(
+    orderly: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Orderly, "full", 1)
+    writer = KafkaWriter(Kafka(bootstrap="nowhere:1"))
+    writer.send(PREDICTIONS, 0, messages(1, 2, 3))
+    writer.flush()
+    assert orderly[-1].taken == [b"1", b"2", b"3"]
+
+
+def test_a_batch_goes_on_at_the_producer_that_was_put_in_its_place(
+    orderly: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one has no room left, and is found to be finished while one waits for it."""
+    monkeypatch.setattr(Orderly, "polls", True)
+    monkeypatch.setattr(Orderly, "full", 2)
+    writer = KafkaWriter(Kafka(bootstrap="nowhere:1"))
+    writer.send(PREDICTIONS, 0, messages(1, 2, 3))
+    writer.flush()
+    assert orderly[-1].taken == [b"1", b"2", b"3"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
@@ -20,7 +21,7 @@ from infra.log_identity import LogIdentity, current_log, read_logs, reader_of, s
 from infra.log_records import LogRecords
 from infra.log_watch import LogWatch
 from infra.settings import Kafka
-from schemas.errors import LogError
+from schemas.errors import LogError, RecoveryError
 from schemas.events import Heartbeat
 from schemas.topics import EVENTS
 from tests.services.apache_kafka import ApacheKafka
@@ -83,10 +84,51 @@ def test_a_file_of_logs_that_is_damaged_is_named(tmp_path: Path) -> None:
 def test_a_closed_log_is_finished_partition_by_partition(tmp_path: Path) -> None:
     drained = Drained(tmp_path)
     assert drained.unfinished(CLOSED, [0, 1]) == [0, 1]
-    drained.mark(CLOSED, [0])
+    drained.mark(CLOSED, [0], {})
     assert Drained(tmp_path).unfinished(CLOSED, [0, 1]) == [1]
     empty = LogIdentity(log_id="empty", starts={0: 30, 1: 20}, ends={0: 30, 1: 20})
     assert drained.unfinished(empty, [0, 1]) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "low", "high", "begins", "lost"),
+    [
+        pytest.param(12, 20, 60, 20, 8, id="a part of it has passed"),
+        pytest.param(12, 40, 60, 30, 18, id="all that was left of it has passed"),
+        pytest.param(12, 30, 60, 30, 18, id="to its very end"),
+        pytest.param(12, 12, 60, 12, 0, id="it is all there"),
+        pytest.param(30, 40, 60, 30, 0, id="it had been folded to its end"),
+        pytest.param(33, 40, 60, 33, 0, id="and beyond, before the broker forgot"),
+        pytest.param(None, 20, 60, 20, 20, id="nothing was ever folded"),
+        pytest.param(None, 40, 60, 30, 30, id="nothing was, and it is gone"),
+        pytest.param(None, 0, 60, 0, 0, id="nothing was, and it is all there"),
+    ],
+)
+def test_the_rest_of_a_closed_log_that_has_passed_is_given_up_and_counted(
+    start: int | None, low: int, high: int, begins: int, lost: int, tmp_path: Path
+) -> None:
+    log = replace(reader_of(Kafka(), CLOSED, [0]), gives_up=True)
+    with structlog.testing.capture_logs() as said:
+        assert log._reach(0, start, low, high) == (begins, 30)
+    assert log.lost.get(0, 0) == lost
+    assert [each["lost"] for each in said] == ([lost] if lost else [])
+    drained = Drained(tmp_path)
+    assert drained.lost([CLOSED]) == 0
+    drained.mark(CLOSED, [0, 1], log.lost)
+    assert (Drained(tmp_path).lost([CLOSED, OPEN]), drained.lost([OPEN])) == (lost, 0)
+    drained.mark(CLOSED, [0, 1], log.lost, [(0, 20, 23), (1, 7, 8)])
+    assert drained.lost([CLOSED]) == lost + 4, "and what a rebuild of its state went on without"
+    if lost and start is not None:
+        with pytest.raises(LogError, match="retention has passed"):
+            reader_of(Kafka(), CLOSED, [0])._reach(0, start, low, high)
+
+
+def test_a_closed_log_that_has_passed_whole_holds_nothing_and_claims_nothing_behind_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infra.log_identity.end_offsets", lambda _: {0: (40, 60), 1: (15, 60)})
+    assert spans(Kafka(), CLOSED) == {0: (30, 30), 1: (15, 20)}
+    assert spans(Kafka(), OPEN) == {0: (40, 60), 1: (20, 60)}
 
 
 def test_only_stores_that_nobody_needs_are_removed(tmp_path: Path) -> None:
@@ -183,11 +225,35 @@ def test_an_end_that_is_gone_is_refused_with_numbers(way: str, request: pytest.F
     fresh_topics(kafka)
     say(kafka, 40)
     log = KafkaLog(kafka, "log", [0, 1])
-    with pytest.raises(LogError, match=r"\[0\].*lost its end: at least 20 records .*are gone.*rebuild --new-log"):
+    with pytest.raises(
+        LogError, match=r"\[0\].*lost its end: at least 20 records .*are gone.*KAFKA__LOG_ID.*rebuild --new-log"
+    ):
         log.open(0, 60)
     with pytest.raises(LogError, match=r"\[1\].*at least 15 records"):
         replace(log, known={1: 55}).open(1, None)
     assert read(log.open(0, 10), 30) == list(range(10, 40))
+
+
+@pytest.mark.embedded
+def test_a_log_that_has_lost_its_end_is_gone_on_from_under_a_name_of_its_own(
+    embedded_kafka: str, records: LogRecords
+) -> None:
+    kafka = Kafka(bootstrap=embedded_kafka, partitions=2, log_id="one")
+    fresh_topics(kafka)
+    records.confirm(current_log(kafka))
+    say(kafka, 40)
+    records.adopt(current_log(kafka), "which keeps the id, and so what was read under it")
+    with pytest.raises(LogError, match=r"lost its end.*TICKWIRE_KAFKA__LOG_ID to a new one"):
+        reader_of(kafka, current_log(kafka), [0], {0: 60}).open(0, 60)
+    named = kafka.model_copy(update={"log_id": "two"})
+    with pytest.raises(LogError, match=r"from log one, the broker has two.*tickwire rebuild --new-log"):
+        records.confirm(current_log(named))
+    records.adopt(current_log(named), "rebuild --new-log")
+    records.confirm(current_log(named))
+    known = records.reached(["trades"], current_log(named), range(2))
+    assert read(reader_of(named, current_log(named), [0], known).open(0, None), 40) == list(range(40))
+    with pytest.raises(LogError, match="from log two"):
+        records.confirm(current_log(kafka))
 
 
 @pytest.mark.embedded
@@ -199,9 +265,41 @@ def test_what_retention_has_passed_is_refused_and_not_jumped_over(apache: Kafka)
     until("the records being gone", lambda: spans(apache, current_log(apache))[0] == (30, 50), within_s=15)
     with pytest.raises(LogError, match=r"expected offset 12 .*retention has passed 18 records .*tickwire rebuild"):
         log.open(0, 12)
-    with pytest.raises(LogError, match="retention has passed 10 records"):
-        replace(log, known={0: 20}).open(0, None)
+    for known in (20, 45):  # a group that takes partitions of another one over has no state of them either
+        with pytest.raises(RecoveryError, match=rf"none of this partition.*below offset {known}.*tickwire rebuild"):
+            replace(log, known={0: known}).open(0, None)
     assert read(log.open(0, None), 20) == list(range(30, 50)), "nothing was folded yet: it begins where the topic does"
+
+
+@pytest.mark.parametrize(
+    ("offset", "held", "low"),
+    [(40, {}, 0), (40, {0: 39}, 0), (40, {0: 10}, 0), (41, {0: 10}, 40), (40, {0: 39}, 40)],
+)
+def test_state_that_is_ahead_of_clickhouse_is_refused(offset: int, held: dict[int, int], low: int) -> None:
+    log = KafkaLog(Kafka(), "log", [0], held=held)
+    with pytest.raises(
+        RecoveryError,
+        match=rf"\[0\].*every record below offset {offset}.*below {held.get(0, 0)} only.*tickwire rebuild",
+    ):
+        log._reach(0, offset, low, 60)
+
+
+@pytest.mark.parametrize(
+    ("offset", "held", "low"),
+    [
+        pytest.param(None, {}, 0, id="a first start"),
+        pytest.param(40, {}, 40, id="state of a log of which nothing has been read"),
+        pytest.param(40, {0: 40}, 0, id="every record has its row"),
+        pytest.param(40, {0: 45}, 0, id="rows are stored before the state is"),
+        pytest.param(40, None, 0, id="a rebuild"),
+    ],
+)
+def test_state_that_clickhouse_has_the_rows_of_is_gone_on_from(
+    offset: int | None, held: dict[int, int] | None, low: int
+) -> None:
+    assert KafkaLog(Kafka(), "log", [0], held=held)._reach(0, offset, low, 60) == (offset or 0, None)
+    later = KafkaLog(Kafka(), "log", [0], starts={0: 40}, held={})
+    assert later._reach(0, 40, 0, 60) == (40, None), "a log that begins within the topic"
 
 
 @pytest.mark.embedded

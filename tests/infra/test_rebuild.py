@@ -14,11 +14,14 @@ import pytest
 
 from infra.embedded.services import Embedded
 from infra.recovery import PART
+from processors.features import FEATURE_NAMES
 from processors.snapshot import decode_snapshot, encode_snapshot
+from schemas.tables import tables
 from schemas.topics import BARS, OUTCOMES, PREDICTIONS
 from tests.logs import START, market
 from tests.services.apache_kafka import ApacheKafka
-from tests.services.scoring import Scoring, bars_of, folded, scoring, served
+from tests.services.processes import until
+from tests.services.scoring import UP_WITHIN_S, Scoring, bars_of, folded, scoring, served
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(280)]
 N = 5_000
@@ -142,6 +145,23 @@ def test_a_row_that_is_missing_where_the_topic_has_nothing_is_told_and_refused(d
     assert deployment.rebuilt("--accept-loss")["lost"] == [[partition, offset, offset + 1]]
 
 
+def test_an_end_that_clickhouse_has_lost_is_refused_and_a_rebuild_stores_it_again(deployment: Scoring) -> None:
+    scored(deployment)
+    for table in (each.name for each in tables(FEATURE_NAMES)):
+        deployment.delete(table, f"src_partition = 1 AND src_offset >= {1_000 if table == 'trades' else 990}")
+    refused = deployment.command("score")
+    assert refused.returncode == 1
+    assert "[1]: expected the state that scoring goes on from, found one that has folded every record" in refused.stderr
+    assert "rows of those below" in refused.stderr
+    assert "tickwire rebuild" in refused.stderr
+    deployment.rebuilt()
+    deployment.write(later(500))
+    outputs = deployment.oracle()
+    with deployment.running():
+        deployment.until_folded(outputs)
+    assert_served_is(deployment, outputs)
+
+
 def test_state_that_is_gone_is_refused_by_name_and_a_changed_computation_rebuilds_quietly(deployment: Scoring) -> None:
     scored(deployment)
     before = sorted(deployment.said_on(PREDICTIONS))
@@ -178,6 +198,21 @@ def test_a_rebuild_that_is_killed_leaves_the_state_as_it_was_and_is_simply_run_a
     with deployment.running():
         deployment.until_folded(outputs)
     assert_served_is(deployment, outputs)
+
+
+def test_the_state_of_the_former_computation_stays_until_the_new_one_is_whole(deployment: Scoring) -> None:
+    scored(deployment)
+    former = deployment.recovery
+    there = {path.name: path.read_bytes() for path in former.iterdir()}
+    killed = deployment.command("score", FP="rebuild.midway:kill@2", TICKWIRE_FOLD__LEARN_EVERY="64")
+    assert killed.returncode == -signal.SIGKILL
+    assert {path.name: path.read_bytes() for path in former.iterdir()} == there
+    deployment.write(later(10))
+    changed = deployment.oracle(learn_every=64)
+    with deployment.running(TICKWIRE_FOLD__LEARN_EVERY="64"):
+        until("the new state", lambda: not former.exists(), within_s=UP_WITHIN_S)
+        deployment.until_folded(changed)
+    assert deployment.recovery != former
 
 
 def test_it_is_refused_while_the_scoring_process_runs(deployment: Scoring) -> None:

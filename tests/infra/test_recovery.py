@@ -136,7 +136,7 @@ def test_a_state_by_another_version_of_river_is_refused_by_name(
         (lambda _: b"!not a pickle", "cannot be read"),
         (lambda _: Path("x"), "it would run"),
         (lambda _: 7, "is int, not bytes"),
-        (lambda snapshot: encode_snapshot(Remembered([], [], [], b"", [], [])), "cannot be gone on from"),
+        (lambda snapshot: encode_snapshot(Remembered([], [], [], b"", [], [], [])), "cannot be gone on from"),
     ],
 )
 def test_a_snapshot_that_is_none_of_ours_is_refused_and_not_run(

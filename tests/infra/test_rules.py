@@ -45,6 +45,8 @@ def test_a_rule_fires_live_and_its_back_test_says_the_same(deployment: Scoring, 
         deployment.until_folded(outputs)
         (standing,) = told(deployment, "rules", "list")
     assert (standing["rule"]["id"], standing["fence"], standing["rev"]) == ("moves", fence, 1)
+    recorded = (tmp_path / "data" / "access" / "audit.jsonl").read_text().splitlines()
+    assert [json.loads(line)["detail"] for line in recorded if '"rule add"' in line] == [{"rule": "moves"}] * 2
     said = [alert for output in outputs for alert in alerts_of(deployment.kafka.log_id, output)]
     assert len(said) > 10
     assert sorted(deployment.rows("SELECT id, state FROM alerts")) == sorted((each.id, each.state) for each in said)

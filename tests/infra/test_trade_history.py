@@ -205,6 +205,16 @@ def test_the_api_reads_the_newest_bars_and_none_without_a_trade(stored: Stored) 
         )
 
 
+def test_a_backfill_asks_for_more_than_one_query_may_say(stored: Stored) -> None:
+    history, count = ClickHouseTradeHistory(stored.database, stored.name, LOG), 20_000
+    known = stored.rows(f"SELECT DISTINCT start FROM `{stored.name}`.bars WHERE symbol = 'S1' AND kind = '1s'")
+    starts = sorted({start for (start,) in known} | {START - each * 10**9 for each in range(1, count)})
+    found = history.issued(0, 2**40, ["S1"], [(0, "1s", start) for start in starts])
+    assert sorted(int(line["start"]) for line in found) == sorted(start for (start,) in known)
+    ((numbers,),) = stored.rows(f"SELECT count() FROM `{stored.name}`.trades WHERE symbol = 'S1' AND in_bars")
+    assert len(history.numbered(0, 2**40, ["S1"], [(0, seq) for seq in range(2 * count)])) == numbers > 100
+
+
 @dataclass
 class Away:
     """A database that does not answer the first time, and then has nothing."""

@@ -14,7 +14,7 @@ from onnx import helper
 
 from models import manifest as manifests
 from models.model import Column, Matrix, Model
-from models.onnx import TOLERANCE, OnnxModel
+from models.onnx import TOLERANCE, OnnxModel, open_session
 from models.training import TrainedModel, TrainingSettings, train
 from schemas.errors import ModelError
 from tests.models.rows import ABOUT, NAMES, described, graph, logistic, market
@@ -103,6 +103,11 @@ def test_missing_infinite_and_absurd_values_still_give_a_probability(network: On
     scores = network.score(probe(10))
     assert ((scores > 0.0) & (scores < 1.0)).all()
     assert scores[3] == scores[4]  # an infinity says no more than nothing
+
+
+def test_nothing_is_kept_of_the_batches_that_it_met() -> None:
+    options = open_session(logistic()).get_session_options()
+    assert (options.enable_mem_pattern, options.enable_cpu_mem_arena) == (False, False)
 
 
 def test_an_empty_batch_has_no_scores(network: OnnxModel) -> None:

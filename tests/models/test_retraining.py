@@ -103,5 +103,13 @@ def test_a_scoreboard_that_is_certainly_worse_than_promised_falls_once_and_says_
     assert "promised 0.6500" in order.reasons[0]
 
 
+def test_a_promise_over_rows_is_held_against_rows_however_many_a_block_has() -> None:
+    promised, board = (200 * 0.60 + 10 * 0.70) / 210, Scoreboard()  # a mean of the blocks would be 0.65
+    rng = np.random.default_rng(3)
+    for minute in range(1440):
+        losses = rng.normal(0.60, 0.05, 200) if minute % 2 else rng.normal(0.70, 0.05, 10)
+        assert board.fold(even_block(minute, losses), "m1", promised, RULES) is None
+
+
 def test_where_nothing_was_promised_nothing_falls() -> None:
     assert fall_after(0.9, float("nan"), 300) is None

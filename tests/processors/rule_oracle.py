@@ -55,7 +55,7 @@ class Watched:
         for _, name, value, at, within in early:
             if self._counts(now, within):
                 self._sample(name, value, at)
-                taken = True
+                taken |= math.isfinite(value) and any(each.field == name for each in self.rule.conditions)
         if mine:
             self._enter(happening)
             if self._counts(self.now, self.now):
@@ -87,6 +87,9 @@ class Watched:
                 if condition.window_s:
                     past[0].clear()
                     past[1].clear()
+            for c, condition in enumerate(self.rule.conditions):
+                if self.on[c] and not self.fired and not condition.field.startswith(("bar.", "outcome.")):
+                    self.on[c] = self.seen_off[c] = False
         if (fresh or happening.gap or self.down) and not self.fired:
             self.holds_since = None
 

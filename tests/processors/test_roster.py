@@ -106,6 +106,23 @@ def test_rollback_brings_back_what_served_before_and_only_of_the_one_that_serves
     assert refused == [("m1", "m1 does not serve, m2 does")]
 
 
+@pytest.mark.parametrize("back", ["rollback", "quarantine"])
+@pytest.mark.parametrize("then", [(), ((75, "promote", "online"),)])
+def test_who_challenged_and_serves_again_challenges_no_more(back: str, then: tuple[tuple[int, str, str], ...]) -> None:
+    last = "online" if then else "m1"
+    log = with_changes((50, "promote", "m1"), *then, (100, "challenge", "m0"), (150, back, last), (160, back, "m1"))
+    outputs = fold(log)
+    assert [(onnx, beside) for _, _, onnx, _, beside in rows(outputs)][-1] == ("m0", ())
+
+
+def test_who_was_promoted_by_name_serves_also_where_the_fold_is_given_another_later() -> None:
+    first = shard(MODELS["m1"])
+    log = with_changes((10, "promote", "m1"))
+    before = fold(log[:200], on=first)
+    after = fold(log[200:], on=shard(ConstantModel(0.6, "m0"), first.snapshot()), first=200)
+    assert {onnx for _, _, onnx, _, _ in rows([*before, *after])} == {"m1"}
+
+
 def test_the_online_model_can_serve_and_be_followed() -> None:
     told = rows(fold(with_changes((100, "promote", "online"), (200, "promote", "m0"))))
     assert [a for a, b in pairwise([*(champion for _, champion, _, _, _ in told), ""]) if a != b] == [
@@ -183,6 +200,8 @@ def test_however_the_log_is_cut_and_wherever_it_is_gone_on_the_same_models_score
 ) -> None:
     log = with_changes(*changes)
     whole = rows(fold(log))
+    for _, _, onnx, _, beside in whole:
+        assert len({onnx, *(name for name, _ in beside)}) == 1 + len(beside), "no model scores a row twice"
     cuts = sorted({*cuts})
     assert rows(fold(log, cuts)) == whole
     middle = len(log) // 2

@@ -14,8 +14,8 @@ from processors.labels import LabelRule
 from processors.sessions import Calendar, Sessions
 from processors.shard import FoldRules, Shard, ShardOutput
 from processors.snapshot import decode_snapshot
-from schemas.events import Control, Event, NewsSignal
-from schemas.rules import MOST_RULES, Rule, RuleChange, body_of_rule
+from schemas.events import Control, Event, NewsSignal, Trade
+from schemas.rules import MOST_RULES, Condition, Rule, RuleChange, body_of_rule
 from tests.fakes import ConstantModel, CountingLearner
 from tests.logs import START, market, stretch
 from tests.processors.rule_logs import BASE, added, beat, control, rule, small_logs, small_rules, trades, when
@@ -79,6 +79,34 @@ def test_time_in_which_nobody_listened_is_no_dwell() -> None:
     assert turns([beat(0), *trades((0, 11), (5.5, 11), (7.4, 11))], held) == []
 
 
+@pytest.mark.parametrize(
+    ("condition", "fires"),
+    [
+        pytest.param(when("last", "changes_by", 1, window_s=8), [], id="a change, whose window began anew"),
+        pytest.param(when("last", ">", 105), [(1, True)], id="a value that is seen again"),
+        pytest.param(when("last", "crosses_above", 105), [], id="a crossing of yesterday"),
+    ],
+)
+def test_what_held_yesterday_is_not_said_to_hold_today_before_it_was_seen(
+    condition: Condition, fires: list[tuple[int, bool]]
+) -> None:
+    at = [1, 19, *(20.5 + half / 2 for half in range(12))]  # the second session begins at 20
+    events = [
+        Trade(
+            symbol="B",
+            venue="X",
+            seq=n,
+            ts_event=(now := BASE + round(s * NS)),
+            ts_ingest=now,
+            price=100 + 10 * (n > 0),
+            size=1,
+        )
+        for n, s in enumerate(at)
+    ]
+    told = turns(events, rule("r", condition, dwell_s=3))
+    assert [(number - 7, fired) for number, fired in told] == fires
+
+
 def test_cool_down_holds_a_rule_back_and_lets_it_fire_once_it_is_over() -> None:
     rare = rule("r", when("last", ">", 10), cool_down_s=5)
     prices = trades((0, 11), (1, 9), (2, 11), (3, 9), (4, 11), (5, 11), (6, 9), (9.9, 11))
@@ -90,6 +118,17 @@ def test_what_is_not_a_number_neither_fires_nor_clears() -> None:
     news: Event = NewsSignal(symbol="A", venue="W", seq=1, ts_event=at, ts_ingest=at, sentiment=0.5, item_id="n")
     sized = rule("r", when("trade_size", ">", 0.5))
     assert turns([*trades((0, 11)), news, *trades((2, 9))[:0]], sized) == [(0, True)]
+
+
+def test_what_news_ahead_of_the_market_has_fired_holds_nothing_back_that_the_market_says() -> None:
+    """A recording of earlier is played beside a wire that is live: the first news is of the day's last minute."""
+    day = 86_400 * NS
+    at = (BASE // day + 1) * day - 60 * NS
+    news: Event = NewsSignal(symbol="A", venue="W", seq=1, ts_event=at, ts_ingest=at, sentiment=0.5, item_id="n")
+    either = (when("session_frac", ">", 0.95), when("last", ">", 10))
+    prices = trades((0, 9), (2, 11), (3, 9), (4, 11), (5, 9))
+    expected_turns = [(0, True), (1, False), (2, True), (3, False), (4, True), (5, False)]
+    assert turns([news, *prices], rule("r", *either, match="any", cool_down_s=0.5)) == expected_turns
 
 
 def test_all_and_any_join_conditions_that_keep_their_state() -> None:

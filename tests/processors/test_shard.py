@@ -14,7 +14,7 @@ from processors.labels import LabelRule
 from processors.ledger import Ledger
 from processors.shard import FoldRules, Shard, ShardOutput
 from processors.snapshot import decode_snapshot
-from schemas.events import Event, Heartbeat, Quote, Trade
+from schemas.events import Event, Heartbeat, NewsSignal, Quote, Trade
 from tests.fakes import ConstantModel, CountingLearner
 from tests.logs import START, market, stretch
 
@@ -107,6 +107,17 @@ def test_a_snapshot_continues_bit_for_bit(at: int) -> None:
     assert again.snapshot() == raw
 
 
+@pytest.mark.parametrize("venues", [1, 16, 17, 18, 40])
+def test_a_snapshot_of_any_number_of_venues_is_gone_on_from(venues: int) -> None:
+    """They come one by one, or at once: what is kept for growth is not what is remembered."""
+    beats = [Heartbeat(venue=f"V{n}", seq=0, ts_event=START + n, ts_ingest=START + n) for n in range(venues)]
+    one_by_one, at_once, again = shard(), shard(), shard()
+    fold(beats, range(1, venues), on=one_by_one)
+    fold(beats, on=at_once)
+    again.restore(one_by_one.snapshot())
+    assert one_by_one.snapshot() == at_once.snapshot() == again.snapshot()
+
+
 def test_what_is_remembered_does_not_depend_on_where_the_log_was_cut() -> None:
     remembered = []
     for cuts in ((), (1, 2, 700, 701, 1_999), range(1, 2_000, 7)):
@@ -151,6 +162,22 @@ def test_a_symbol_belongs_to_the_venue_that_traded_it_first() -> None:
     out = shard().advance(stretch([one, other, msgspec.structs.replace(one, seq=2)]))
     assert [letter.reason for letter in out.stretch.rejected] == ["venue_conflict"]
     assert out.stretch.offsets.tolist() == [0, 2]
+
+
+def test_news_that_came_before_the_market_was_heard_does_not_make_it_late() -> None:
+    """A recording of long ago is played beside a wire that is live."""
+    events = [event for event in EVENTS[:1_500] if not isinstance(event, NewsSignal)]
+    ahead = START + 1_000_000 * NS
+    early = [
+        NewsSignal(symbol=name, venue="WIRE", seq=7, ts_event=ahead, ts_ingest=ahead, sentiment=0.5, item_id="7")
+        for name in sorted({event.symbol for event in events if isinstance(event, Trade)})
+    ]
+    without, after = told(fold(events)), told(fold([*early, *events]))
+    assert [door for _, door in after["doors"]][len(early) :] == [door for _, door in without["doors"]]
+    assert [row[5] for row in after["rows"]][len(early) :] == [row[5] for row in without["rows"]], "the clock"
+    for what in ("bars", "outcomes", "requests"):
+        assert len(after[what]) == len(without[what]) > 0
+    assert told(fold([*early, *events], range(1, 40))) == after
 
 
 def quote(mid: float, at_s: float, seq: int) -> Quote:

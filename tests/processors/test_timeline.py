@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.batch import NS
-from processors.sessions import Calendar, Sessions
+from processors.sessions import DAY_NS, Calendar, Sessions
 from processors.shard import Shard
 from processors.timeline import CONTROL, DUPLICATE, FOLDED, LATE, NEWS_KEPT, WINDOW
 from schemas.events import Cancel, Correction, Event, Heartbeat, NewsSignal, Quote, Trade
@@ -75,6 +75,22 @@ def test_older_than_remembered_and_late_is_stored_as_late_never_dropped() -> Non
 
 def test_a_venue_that_counts_anew_is_followed() -> None:
     assert doors(trade(10**6, 0), trade(1, 10), trade(2, 11), trade(2, 11)) == [FOLDED, FOLDED, FOLDED, DUPLICATE]
+
+
+def test_a_venue_that_counts_anew_every_day_is_followed_however_few_its_trades_and_copies_stay_duplicates() -> None:
+    midnight = (START // DAY_NS + 1) * DAY_NS
+    before, after = (midnight - START) / NS - 60, (midnight - START) / NS + 60
+    first = [trade(seq, before + seq) for seq in range(1, 51)]
+    second = [trade(seq, after + seq) for seq in range(1, 51)]
+    assert doors(*first, *second) == [FOLDED] * 100
+    assert (
+        doors(*first, first[-1], *second[:3], *second[:3])
+        == [FOLDED] * 50 + [DUPLICATE] + [FOLDED] * 3 + [DUPLICATE] * 3
+    )
+    assert doors(*first, beat(after), *first[-2:]) == [FOLDED] * 50 + [CONTROL] + [DUPLICATE] * 2, (
+        "a copy has its own time"
+    )
+    assert doors(*first, *second[:1], trade(1, after - 3.0), *second[:1])[50:] == [FOLDED, DUPLICATE, DUPLICATE]
 
 
 def test_news_is_folded_when_it_comes_and_moves_no_clock() -> None:

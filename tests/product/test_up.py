@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -46,6 +47,14 @@ def test_the_printed_address_has_the_key_without_which_nobody_is_let_in(product:
     told = json.loads(product.tickwire("audit", "verify", "--json"))
     assert told["lines"] >= 2
     assert told["wrong"] == []
+
+
+def test_the_printed_request_can_be_pasted(product: Product) -> None:
+    ((header, api),) = re.findall(r'curl -H "(.+?)" (http\S+)/v1/predictions/', product.said.read_text())
+    shown = subprocess.run(["sh", "-c", f'printf %s "{header}"'], capture_output=True, text=True, check=True).stdout
+    name, value = shown.split(": ")
+    assert httpx2.get(f"{api}/v1/symbols", headers={name: value}).status_code == 200
+    assert httpx2.get(f"{api}/v1/symbols").status_code == 401
 
 
 def test_watch_shows_moving_scores_of_both_models(product: Product) -> None:

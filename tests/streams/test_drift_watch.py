@@ -1,6 +1,6 @@
 """The whole watch on planted drift: one training, one challenger, promoted only where it wins; on quiet days nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -8,84 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.drift import DAY_NS, NS, DriftRules
-from models.drift_reference import reference_of
-from models.input_drift import SCORE
+from models.drift import DAY_NS, NS
 from models.promotion import TrialRules
-from models.retraining import RetrainRules
-from schemas.drift import Declined, DriftEvent, DriftSignal, Fall, RetrainOrder, Verdict
-from schemas.errors import RecoveryError
+from schemas.drift import Declined, DriftSignal, Fall, RetrainOrder, Verdict
 from schemas.rows import Outcome
 from schemas.topics import DRIFT
-from streams.drift_watch import DriftWatch, Watched, WatchRules
-from tests.models.quiet_market import NAMES, WEIGHTS, WINDOW, Day, day, sigmoid
+from streams.drift_watch import DriftWatch, Watched
+from tests.models.quiet_market import WEIGHTS, Day, day, sigmoid
+from tests.streams.drift_days import HORIZON, PARTITIONS, RULES, Floats, World, of, run
 
-Floats = NDArray[np.float64]
-HORIZON = 10 * NS
 FLIPPED = WEIGHTS * np.array([1.0, -1.0, 1.0, 1.0])
-PARTITIONS = 3
-RULES = WatchRules(
-    drift=DriftRules(least_labels=6),
-    trial=TrialRules(least_labels=1000),
-    retrain=RetrainRules(cool_down_ns=6 * 3600 * NS),
-)
-
-
-@dataclass
-class World:
-    """A day as outcomes by partition (one symbol each), and the store that knows the features behind them."""
-
-    day: Day
-    challenger: Floats = field(default_factory=lambda: np.full(4, np.nan))
-    """Weights of the model on trial."""
-    lost: float = 0.0
-    """Share of rows that the store does not know."""
-    model: str = "m1"
-    """The one that serves."""
-
-    def rows(self, outcomes: Sequence[Outcome], names: Sequence[str]) -> tuple[Floats, NDArray[np.bool_]]:
-        assert tuple(names) == NAMES
-        at = [outcome.predicted_offset for outcome in outcomes]
-        return self.day.features[at], np.array([row % 100 >= 100 * self.lost for row in at])
-
-    def outcome(self, row: int) -> Outcome:
-        one, rival = self.day, float(sigmoid(self.day.features[row] @ self.challenger))
-        ts = int(one.ts[row])
-        return Outcome(
-            symbol=one.symbols[one.symbol[row]], ts_event=ts, ts_matured=ts + HORIZON, horizon_ns=HORIZON, log_id="log",
-            src_partition=int(one.symbol[row]), src_offset=row, predicted_offset=row, price=1.0, price_matured=1.0,
-            log_return=0.0, label=float(one.label[row]), online=None, onnx=float(one.score[row]), onnx_id=self.model,
-            challengers={} if np.isnan(rival) else {"c1": rival},
-        )  # fmt: skip
-
-    def polls(self, size: int) -> Iterator[tuple[int, list[Outcome]]]:
-        """Turn by turn `size` outcomes of a partition."""
-        by_partition = [np.flatnonzero(self.day.symbol == each) for each in range(PARTITIONS)]
-        for at in range(0, len(by_partition[0]), size):
-            for partition in range(PARTITIONS):
-                yield partition, [self.outcome(int(row)) for row in by_partition[partition][at : at + size]]
-
-
-@pytest.fixture(scope="module")
-def watched() -> Watched:
-    first = day(1)
-    promised = -np.log(np.where(first.label == 1, first.score, 1 - first.score)).mean()
-    return Watched("m1", reference_of(first.dataset(), WINDOW, scores={SCORE: first.score}), float(promised))
-
-
-def run(watch: DriftWatch, world: World, size: int = 60) -> list[DriftEvent]:
-    """Read to the end, `size` outcomes of a partition at a time, and settle after each."""
-    said: list[DriftEvent] = []
-    left = [int((world.day.symbol == each).sum()) for each in range(PARTITIONS)]
-    for partition, outcomes in world.polls(size):
-        watch.take(partition, outcomes, world)
-        left[partition] -= len(outcomes)
-        said += watch.settle([each for each in range(PARTITIONS) if left[each]])
-    return said
-
-
-def of(kind: type, said: list[DriftEvent]) -> list[DriftEvent]:
-    return [each for each in said if isinstance(each, kind)]
 
 
 def trained(world: Day) -> Floats:
@@ -160,7 +92,7 @@ def test_a_partition_that_was_not_read_yet_holds_blocks_open_and_one_that_is_sil
     assert list(watch.settle(behind=[1])) == []
     assert watch.closed == -1
     list(watch.settle(behind=[]))
-    assert watch.closed == 9, "the newest outcome begins the eleventh block"
+    assert watch.closed == 8, "the newest outcome begins the eleventh block, and the tenth is held open"
 
 
 def test_an_outcome_of_a_closed_block_is_counted_and_left_out(watched: Watched) -> None:
@@ -170,6 +102,27 @@ def test_an_outcome_of_a_closed_block_is_counted_and_left_out(watched: Watched) 
     watch.take(1, [world.outcome(1)], world)
     assert watch.late == 1
     assert list(watch.settle([])) == []
+
+
+def test_what_a_heartbeat_made_known_behind_its_block_is_seen_however_it_is_read(watched: Watched) -> None:
+    world = World(day(1, minutes=10))
+    first, second, third = (world.outcome(row) for row in (0, 1, 2))
+    edge = (first.ts_matured // RULES.drift.block_ns + 1) * RULES.drift.block_ns
+
+    def matured(outcome: Outcome, by_s: float) -> Outcome:
+        return msgspec.structs.replace(outcome, ts_matured=edge + round(by_s * NS))
+
+    log = [matured(first, -1), matured(second, 4.9), matured(third, -0.1), matured(third, 5)]
+    for size in (1, 2, 4):
+        watch = DriftWatch(watched, RULES)
+        for at in range(0, len(log), size):
+            assert watch.closed == -1
+            watch.take(0, log[at : at + size], world)
+            list(watch.settle([]))
+        assert watch.late == 0
+        assert watch.closed == edge // RULES.drift.block_ns - 1
+        watch.take(0, [matured(second, -0.1)], world)
+        assert watch.late == 1
 
 
 def test_outcomes_without_features_are_counted_and_change_no_input(watched: Watched) -> None:
@@ -182,22 +135,6 @@ def test_a_fall_of_the_scoreboard_alone_orders_a_training(watched: Watched) -> N
     hopeful = Watched(watched.id, watched.reference, promised=watched.promised - 0.1)
     said = run(DriftWatch(hopeful, RULES), World(day(1, day_number=1, minutes=300)))
     assert [type(each) for each in said] == [Fall, RetrainOrder]
-
-
-def test_a_snapshot_after_any_poll_goes_on_with_the_same_words(watched: Watched) -> None:
-    world = World(day(1, day_number=1, minutes=90, loud=3.0))
-    whole = DriftWatch(watched, RULES)
-    expected = run(whole, world, size=20)
-    assert of(RetrainOrder, expected)
-    watch, found, left = DriftWatch(watched, RULES), [], [540] * PARTITIONS
-    for partition, outcomes in world.polls(20):
-        watch.take(partition, outcomes, world)
-        left[partition] -= len(outcomes)
-        found += watch.settle([each for each in range(PARTITIONS) if left[each]])
-        saved, watch = watch.snapshot(), DriftWatch(watched, RULES)
-        watch.restore(saved)
-    assert found == expected
-    assert watch.snapshot() == whole.snapshot()
 
 
 def test_an_outcome_that_comes_twice_counts_once(watched: Watched) -> None:
@@ -216,21 +153,6 @@ def test_everything_that_is_said_survives_the_topic(watched: Watched) -> None:
     assert {type(each) for each in said} >= {DriftSignal, RetrainOrder, Declined}
     assert DRIFT.decode_all(DRIFT.encode_all(said)) == said
     assert {DRIFT.key(each) for each in said} <= {"*", "S000", "S001", "S002"}
-
-
-def test_a_damaged_snapshot_or_one_of_another_model_is_refused(watched: Watched) -> None:
-    watch = DriftWatch(watched, RULES)
-    run(watch, World(day(1, minutes=20)))
-    saved = watch.snapshot()
-    bent = bytearray(saved)
-    bent[len(bent) // 2] ^= 1
-    with pytest.raises(RecoveryError, match="do not fit their checksum"):
-        DriftWatch(watched, RULES).restore(bytes(bent))
-    with pytest.raises(RecoveryError, match="do not fit their checksum"):
-        DriftWatch(watched, RULES).restore(saved[:-5])
-    other = Watched("m2", watched.reference)
-    with pytest.raises(RecoveryError, match="of model m1"):
-        DriftWatch(other, RULES).restore(saved)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from processors.features import FEATURE_NAMES
 from processors.labels import LabelRule
 from processors.shard import FoldRules, Shard, ShardOutput
 from processors.snapshot import decode_snapshot
+from schemas.events import Control
 from streams.matrix_files import encoded
 from streams.nightly import MatrixRows, MatrixSpan, PieceFold, Reached, Unlearnt, Unscored
 from tests.logs import market, stretch
@@ -183,6 +184,20 @@ def test_the_state_tells_where_every_record_went_and_the_newest_time_on_the_log(
     assert list(reached.counts) == list(output.counts)
     assert sum(reached.counts) == len(EVENTS)
     assert reached.newest_ns == output.events.ts_event.max()
+
+
+def test_a_control_event_has_our_clock_and_is_not_the_newest_time_on_the_log() -> None:
+    newest = int(once().events.ts_event.max())
+    ours = newest + 9 * 365 * 24 * 3600 * NS
+    asked = Control(topic="rules", id="r1", ts_event=ours, ts_ingest=ours, body="{}")
+    output = Shard(0, Unlearnt(), None, rules=RULES).advance(stretch([*EVENTS, asked]))
+    assert output.events.ts_event.max() == ours
+
+    def read(partition: int, at: int, end: int) -> Iterator[LogStretch]:
+        yield stretch([*EVENTS, asked][at:end], at)
+
+    span = MatrixSpan(partition=0, first=0, start=0, end=len(EVENTS) + 1)
+    assert PieceFold(unlearnt, read, (), SIZE).fold(span, ListPieces()).newest_ns == newest
 
 
 def test_a_label_that_is_void_is_no_row() -> None:

@@ -1,4 +1,4 @@
-"""The fold started anywhere and fed in any pieces says the same: a real session, 50 offsets, random splits. DESIGN section 4."""
+"""The fold started anywhere and fed in any pieces says the same: a real session, 50 offsets, random splits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace

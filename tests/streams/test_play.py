@@ -102,6 +102,26 @@ def test_a_log_that_is_slow_is_caught_up_with_without_waiting(tmp_path: Path) ->
     assert last.ts_ingest - NOW == pytest.approx(10 * NS, abs=10_000_000)
 
 
+def test_it_ends_between_batches_when_told_to_and_says_what_it_has_written(tmp_path: Path) -> None:
+    writer = ListWriter()
+    result = play(
+        [spy(tmp_path, *[0] * (BATCH * 5))], writer, StepClock(NOW), stop=lambda: len(writer.batches) == 2
+    )  # fmt: skip
+    assert [len(batch) for batch in writer.batches] == [BATCH, BATCH]
+    assert result.events["trade"] == 2 * BATCH
+    assert writer.flushes == 1
+
+
+def test_it_ends_soon_also_where_it_waits_for_the_next_event(tmp_path: Path) -> None:
+    clock, writer = StepClock(NOW), ListWriter()
+    result = play(
+        [spy(tmp_path, 0, 900_000)], writer, clock, PlayOptions(speed=0.001), stop=lambda: clock.ns > NOW + 2 * NS
+    )  # fmt: skip
+    assert clock.ns <= NOW + 4 * NS
+    assert result.events["trade"] == 1
+    assert writer.flushes == 1
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.integers(0, 9_000), min_size=1, max_size=40), st.lists(st.integers(0, 9_000), max_size=20),
@@ -175,7 +195,7 @@ def test_a_loop_goes_on_weeks_later_until_it_reaches_the_present(tmp_path: Path)
 
 
 def test_a_loop_over_nothing_ends(tmp_path: Path) -> None:
-    path = plain(tmp_path / "t.csv", "time,px,sym", "1000,1,A")
+    path = plain(tmp_path / "t.csv", "time,px,sym", "1380000000,1,A")
     mapping = column_map("kind=trade,ts=time,ts_unit=s,price=px,symbol=sym,venue=X")
     _, result = played([path], PlayOptions(loop=True, symbols=frozenset({"B"}), columns=mapping))
     assert result == Played({"trade": 0, "quote": 0, "heartbeat": 0}, 0, None, None, 1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from processors.batch import NS
 from processors.shard import FoldRules, Shard, ShardOutput
 from processors.snapshot import decode_snapshot
-from schemas.events import Cancel, Correction, Event, Heartbeat, Trade
+from schemas.events import Cancel, Correction, Event, Heartbeat, SessionMark, Trade
 from streams.recordings.detect import open_recording
 from streams.revisions import Reviser
 from tests.disturbed import Session, disturb, session
@@ -93,6 +93,7 @@ def test_the_final_bars_of_a_bad_day_are_those_of_a_perfect_one() -> None:
 
 
 @given(st.integers(0, 2**32), st.floats(0, 0.2), st.floats(0, 0.1), st.floats(0, 0.2))
+@example(86, 0.0, 0.0625, 0.0)  # a correction, a cancel of the same trade, and the correction once more
 @settings(max_examples=15, deadline=None)
 def test_so_they_are_whatever_comes_late_wrong_or_twice(seed: int, late: float, fixes: float, twice: float) -> None:
     day = disturb(session(300, seed, symbols=2, seconds=400), seed + 1, late=late, fixes=fixes, twice=twice)
@@ -120,11 +121,29 @@ def test_any_split_of_the_log_issues_the_same_rows(cuts: list[int], behind: int,
     assert told(bars(DAY.arrived, cuts, behind=behind, most_kept=most_kept)) == told(WHOLE)
 
 
+def with_marks(events: Sequence[Event]) -> list[Event]:
+    """Before many a trade its symbol resumes: after a restart it is often the first that is heard of it."""
+    out: list[Event] = []
+    for number, event in enumerate(events):
+        if isinstance(event, Trade) and number % 5 == 0:
+            out.append(
+                SessionMark(
+                    venue=event.venue, seq=number, ts_event=event.ts_event, ts_ingest=event.ts_ingest, state="resume",
+                    symbol=event.symbol,
+                )
+            )  # fmt: skip
+        out.append(event)
+    return out
+
+
 @pytest.mark.parametrize("most_kept", [20, 65_536])
-def test_a_process_that_is_killed_and_starts_again_issues_the_same_rows(most_kept: int) -> None:
+@pytest.mark.parametrize("events", [DAY.arrived, with_marks(DAY.arrived)], ids=["trades", "with marks"])
+def test_a_process_that_is_killed_and_starts_again_issues_the_same_rows(
+    events: Sequence[Event], most_kept: int
+) -> None:
     """What was stored after the snapshot is folded again: the database is ahead of the fold then."""
     rng = np.random.default_rng(5)
-    store, events, asked = StoredRows(), DAY.arrived, 0
+    store, asked = StoredRows(), 0
     snapshot: bytes | None = None
     at = committed = 0
     while at < len(events):
@@ -140,7 +159,7 @@ def test_a_process_that_is_killed_and_starts_again_issues_the_same_rows(most_kep
         asked += process.history.asked
     process.flush()
     assert asked > 0
-    assert told(store.tables["bars"]) == told(WHOLE)
+    assert told(store.tables["bars"]) == told(bars(events))
 
 
 def test_a_process_that_remembers_enough_asks_the_database_nothing() -> None:

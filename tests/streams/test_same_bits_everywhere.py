@@ -1,4 +1,4 @@
-"""The same recording at two speeds, on two brokers: the same bits. DESIGN section 4, rule 5."""
+"""The same recording at two speeds, on two brokers: the same bits."""
 
 from pathlib import Path
 

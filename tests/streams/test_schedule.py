@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from infra.calendars import calendar
 from infra.composition import sessions
 from infra.nightly.trading_days import trading_days
 from infra.settings import Fold
@@ -150,6 +151,9 @@ def test_sessions_of_every_calendar_are_in_order_and_hold_their_trading(name: st
     assert (bounds[:, 0] < bounds[:, 1]).all()
     assert (bounds[:, 1] <= bounds[:, 2]).all()
     assert all(days.on(day.day) == day for day in found)
+    of_the_fold = calendar(name).start
+    assert np.isin([day.start_ns for day in found], of_the_fold).all()
+    assert np.isin(bounds[:, 2], of_the_fold).all()
 
 
 def test_times_are_told_to_the_second() -> None:

@@ -147,9 +147,9 @@ def disconnect(backend: Backend, feed: Feed, rng: random.Random, n: int) -> None
     if n % 40 == 20:
         backend.restart(rng.choice([0, 2 * ROUND, 1_000, 100_000]))
     elif n % 40 == 10:
+        silences = feed.silences  # a machine that is full makes silences, too
         proxy.set(Fault.blackhole())  # a dropped network: nobody says that it is gone
-        until(lambda: feed.silences > 0)
-        feed.silences = 0
+        until(lambda: feed.silences > silences)
     else:
         kind = rng.choice(["reset", "cut", "cut", "refuse"])
         fault = {"reset": Fault.reset(), "refuse": Fault.refuse(), "cut": Fault.cut(rng.randrange(1, 6_000))}[kind]

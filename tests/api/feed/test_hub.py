@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from api.feed.hub import FeedHub
-from api.feed.inbox import Inbox
+from api.feed.inbox import Inbox, Topical
 from api.feed.limits import FeedLimits
 from infra.telemetry import Telemetry
 from tests.api.fakes import NOW_NS
@@ -187,6 +187,18 @@ def test_a_client_that_has_left_gets_nothing_and_is_forgotten() -> None:
         running.cancel()
 
     asyncio.run(run())
+
+
+def test_who_subscribes_again_with_a_snapshot_misses_nothing() -> None:
+    hub = hub_of()
+    client = hub.join()
+    client.subscriptions.add("predictions", "A")
+    hub.attach(client, "predictions", "A", snapshot=True)
+    client.outbox.pace(1.0)
+    for text in (b"1", b"2", b"3"):
+        hub.deliver(Topical("predictions", "A", text))
+    hub.attach(client, "predictions", "A", snapshot=True)
+    assert [(m["type"], m["seq"], m["conflated"]) for m in taken(client)] == [("update", 3, 2)]
 
 
 def test_what_was_newest_before_the_start_does_not_replace_what_came_since() -> None:

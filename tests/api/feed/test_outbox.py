@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from api.feed.channels import CHANNELS
 from api.feed.limits import FeedLimits
 from api.feed.messages import BAD_MESSAGES, SLOW_CLIENT
 from api.feed.outbox import Outbox
-from api.feed.stream import Stream, Update
+from api.feed.stream import Given, Held, Stream, Update
 from api.feed.views import JSON
 
 SMALL = FeedLimits(frame_chars=1_000, behind_chars=1_000, queue_chars=2_000)
@@ -49,38 +50,64 @@ def test_a_client_that_keeps_up_gets_every_message_in_one_frame() -> None:
     assert outbox.conflated == 0
 
 
-def said(stream: Stream, chars: int) -> list[Update]:
-    """Messages of at least so many characters together."""
-    updates = [stream.advance('"missed"')]
-    while sum(len(update.piece(JSON)) for update in updates) < chars:
-        updates.append(stream.advance('"missed"'))
-    return updates
+def held(stream: Stream, held: Held, chars: int) -> int:
+    """Messages of at least so many characters together, kept for clients that come back; their number."""
+    said = 0
+    while said < chars:
+        update = stream.advance('"missed"')
+        held.keep(update)
+        said += len(update.piece(JSON))
+    return stream.count
 
 
-def test_a_client_that_comes_back_has_room_for_what_it_missed_until_it_has_it_all() -> None:
-    limits = FeedLimits(frame_chars=1_000, behind_chars=1_000, queue_chars=2_000, resume_chars=6_000)
-    outbox, trades = Outbox(limits), stream("trades")
-    missed = said(trades, 7_000)
-    outbox.recover(trades, missed)
-    say(trades, outbox, '"live"')
-    assert [one["seq"] for one in everything(outbox)] == [*range(1, len(missed) + 2)]
+def test_a_client_that_comes_back_gets_all_that_is_held_while_little_waits() -> None:
+    outbox, trades, ring = Outbox(SMALL), stream("trades"), Held(10**9)
+    missed = held(trades, ring, 50 * SMALL.queue_chars)
+    outbox.recover(trades, Given(0, 0))
+    found: list[int] = []
+    while outbox.catching_up:
+        assert outbox.given(trades) == len(found)
+        found += [one["seq"] for one in messages(outbox)]
+        ring.keep(trades.advance('"live"'))
+        outbox.offer(trades, trades.held[-1])
+        assert outbox.chars < SMALL.frame_chars
+    found += [one["seq"] for one in everything(outbox)]
+    assert found == [*range(1, trades.seq + 1)]
+    assert trades.seq > missed
     assert outbox.closing is None
-    for update in said(trades, 3_000):
-        outbox.offer(trades, update)
-    assert outbox.closing == SLOW_CLIENT, "it has it all, and has the room of every other client"
 
 
-def test_a_client_that_missed_more_than_there_is_room_for_is_told_what_it_does_not_get() -> None:
-    limits = FeedLimits(frame_chars=1_000, behind_chars=1_000, queue_chars=2_000, resume_chars=2_000)
-    outbox, trades = Outbox(limits), stream("trades")
-    missed = said(trades, 6_000)
-    outbox.recover(trades, missed)
-    *updates, gap, slow = everything(outbox)
-    assert [one["seq"] for one in updates] == [*range(1, len(updates) + 1)]
-    assert (gap["type"], gap["from"], gap["to"]) == ("gap", len(updates) + 1, len(missed))
-    assert (slow["type"], slow["limit"]) == ("slow", 4_000)
-    assert slow["queued"] <= 4_000
-    assert outbox.closing == SLOW_CLIENT
+def test_what_others_say_goes_first_and_does_not_keep_what_was_missed_waiting_for_ever() -> None:
+    outbox, trades, bars, ring = Outbox(SMALL), stream("trades"), stream("bars"), Held(10**9)
+    held(trades, ring, 5 * SMALL.frame_chars)
+    outbox.recover(trades, Given(0, 0))
+    rounds = 0
+    while outbox.catching_up:
+        say(bars, outbox)
+        first, *rest = messages(outbox)
+        assert first["channel"] == "bars"
+        assert {one["channel"] for one in rest} == {"trades"}
+        rounds += 1
+    assert rounds > 5
+
+
+def test_a_client_that_takes_it_more_slowly_than_it_is_forgotten_is_told_and_goes_on() -> None:
+    outbox, trades, ring = Outbox(SMALL), stream("trades"), Held(100_000)
+    held(trades, ring, 10 * SMALL.frame_chars)
+    outbox.recover(trades, Given(0, 0))
+    found = messages(outbox)
+    taken = len(found)
+    forgotten = held(trades, ring, 100_000)
+    assert trades.held[0].seq > taken + 1
+    (gap,) = messages(outbox)
+    assert gap == {
+        "type": "gap", "channel": "trades", "symbol": "SIMA", "from": taken + 1, "to": forgotten,
+        "reason": "slow_client",
+    }  # fmt: skip
+    assert not outbox.catching_up
+    say(trades, outbox)
+    assert [one["seq"] for one in messages(outbox)] == [forgotten + 1]
+    assert outbox.closing is None
 
 
 def test_a_symbol_with_quotes_in_its_name_stays_json() -> None:
@@ -153,6 +180,39 @@ def test_a_snapshot_that_waits_becomes_the_newest() -> None:
     say(sima, outbox, '"new"')
     assert [(one["type"], one["seq"], one["data"]) for one in everything(outbox)] == [("snapshot", 1, "new")]
     assert outbox.conflated == 0
+
+
+def test_a_snapshot_that_is_asked_for_again_takes_the_place_of_nothing_that_waits() -> None:
+    outbox, sima = Outbox(FeedLimits()), stream()
+    say(sima, outbox)
+    everything(outbox)
+    outbox.begin(sima, attached=True)
+    assert [(one["type"], one["seq"]) for one in everything(outbox)] == [("snapshot", 1)]
+    outbox.begin(sima, attached=True)
+    say(sima, outbox)
+    say(sima, outbox)
+    assert [(one["type"], one["seq"], one["conflated"]) for one in everything(outbox)] == [("update", 3, 1)]
+    outbox.pace(1.0)
+    for _ in range(3):
+        say(sima, outbox)
+    outbox.begin(sima, attached=True)
+    assert [(one["type"], one["seq"], one["conflated"]) for one in everything(outbox, 1.0)] == [("update", 6, 2)]
+
+
+def test_a_client_that_is_behind_is_offered_no_more_than_it_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered: list[Update] = []
+    offer = Outbox.offer
+    monkeypatch.setattr(Outbox, "offer", lambda *to: offered.append(to[2]) or offer(*to))  # type: ignore[func-returns-value]
+    outbox, sima, ring = Outbox(SMALL), stream(), Held(10**9)
+    missed = held(sima, ring, 50 * SMALL.queue_chars)
+    outbox.recover(sima, Given(0, 0))
+    assert len(offered) < missed / 50
+    *_, newest = everything(outbox)
+    assert (newest["seq"], newest["conflated"]) == (missed, missed - len(offered))
+    offered.clear()
+    outbox.pace(1.0)
+    outbox.recover(sima, Given(0, 0))
+    assert len(offered) == 1
 
 
 def test_a_paced_client_gets_bars_at_once_and_predictions_at_its_pace() -> None:

@@ -47,11 +47,14 @@ def test_a_client_that_missed_more_than_may_wait_for_others_gets_it_all() -> Non
     hub = hub_over(log)
     client = hub.join()
     hub.attach(client, "trades", "A", snapshot=False, resume={"A": first or 0})
-    assert client.outbox.chars > hub.limits.queue_chars
     found: list[int] = []
+    sent = 0
     while frame := client.outbox.take(0.0):
+        assert len(frame) <= hub.limits.frame_chars
+        sent += len(frame)
         found += [message["seq"] for message in msgspec.json.decode(frame)]
     assert found == missed
+    assert sent > hub.limits.queue_chars
     assert client.outbox.closing is None
 
 
@@ -183,5 +186,32 @@ def test_a_client_waits_until_what_was_said_before_has_been_read_again() -> None
             await asyncio.to_thread(of.hub.between, lambda: of.hub.filled({"bars"}))
             assert (await client.next())["recovered"] == {"bars": {"A": True}}
             assert (await client.next())["seq"] == 10
+
+    against(of, conversation)
+
+
+def test_ten_megabytes_that_were_missed_come_over_a_connection_and_what_is_said_meanwhile_behind_them() -> None:
+    of, pad = world(), "x" * 400
+    of.hub = FeedHub(of.telemetry, lambda: NOW_NS, of.limits, epoch=EPOCH)
+
+    def trades(first: int, number: int) -> list[Topical]:
+        return [
+            Topical("trades", "A", b'{"n":%d,"pad":"%b"}' % (n, pad.encode()), n) for n in range(first, first + number)
+        ]
+
+    for message in trades(1, 20_000):
+        of.hub.deliver(message)
+
+    async def conversation(address: str) -> None:
+        async with client_of(address) as client:
+            ack = await client.subscribe("trades", symbols=["A"], epoch=EPOCH, resume={"trades": {"A": 1}})
+            assert ack["recovered"] == {"trades": {"A": True}}
+            found = [(await client.next())["seq"]]
+            await asyncio.to_thread(of.hub.publish_many, trades(20_001, 100))
+            while found[-1] < 20_100:
+                message = await client.next()
+                assert message["type"] == "update", message
+                found.append(message["seq"])
+            assert found == [*range(2, 20_101)]
 
     against(of, conversation)

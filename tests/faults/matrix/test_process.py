@@ -120,6 +120,6 @@ def test_it_begins_without_redis_and_tells_redis_when_it_is_there(shared: Stage)
 def test_a_wrong_setting_is_refused_by_its_name(shared: Stage, variable: str, value: str, told: str) -> None:
     scoring = shared.scoring(**{variable: value})
     scoring.start()
-    assert scoring.code(20) == 1
+    assert scoring.code(20) == 2
     assert told in scoring.said()
     assert "Traceback" not in scoring.said()

@@ -7,9 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from infra.access.callers import access
-from infra.access.dev_key import dev_key, own_headers, read, wants_dev_key
+from infra.access.dev_key import dev_key, key_of_run, own_headers, read, wants_dev_key
 from infra.access.keys import key_file
 from infra.cli.main import app
+from infra.cli.up import run as run_up
+from infra.embedded.instance import Instance
 from infra.settings import Settings
 from infra.telemetry import Telemetry
 from schemas.errors import SettingsError
@@ -59,6 +61,53 @@ def test_a_restarted_process_of_the_same_run_has_the_same_dev_key_and_a_new_run_
     with dev_key(tmp_path, fresh=True) as second:
         assert second.startswith("tk_dev_")
         assert second != first
+
+
+def test_a_key_that_a_killed_run_has_left_is_gone_although_there_are_lasting_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` without what it starts."""
+    seen: list[str] = []
+
+    class Start:
+        def __init__(self, found: Settings, *_: object) -> None:
+            self.found = found
+
+        def everything(self, kind: str) -> None:
+            seen.append(read(self.found.data))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("infra.cli.up._Start", Start)
+    found = settings(tmp_path)
+    (tmp_path / "dev-key").write_text("left by a killed run\n")
+    assert run_up(found, "sim", fresh=False) == 0
+    key_file(found).create("desk", "analyst", None)
+    (tmp_path / "dev-key").write_text("left by a killed run\n")
+    assert run_up(found, "sim", fresh=False) == 0
+    assert seen[0].startswith("tk_dev_")
+    assert seen[1] == ""
+
+
+def test_the_key_of_a_run_is_good_until_its_end_although_lasting_keys_are_made_meanwhile(tmp_path: Path) -> None:
+    found = settings(tmp_path)
+    held = Instance(tmp_path)
+    with key_of_run(found):
+        key = read(tmp_path)
+        key_file(found).create("desk", "analyst", None)
+        with access(found, Telemetry()) as judged:  # the API, started again
+            principal = judged.authority.identify(key)
+            assert principal is not None
+            assert principal.name == "dev key"
+            assert judged.authority.identify("") is None
+        assert read(tmp_path) == key
+        with access(settings(tmp_path, host="0.0.0.0"), Telemetry()) as judged:
+            assert judged.authority.identify(key) is None
+    with access(found, Telemetry()) as judged:
+        assert judged.authority.identify(key) is None
+    (tmp_path / "dev-key").write_text(key)
+    held.close()  # killed: nobody holds the directory
+    with access(found, Telemetry()) as judged:
+        assert judged.authority.identify(key) is None
 
 
 def test_our_own_commands_show_the_key_that_was_set_else_the_run_s(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from infra.access import keys as module
 from infra.access.keys import Key, KeyFile
@@ -123,6 +124,41 @@ def test_a_file_that_others_may_write_is_not_believed(tmp_path: Path) -> None:
     assert keys_at(tmp_path).find(credential) is None
     with pytest.raises(AccessError, match="only its owner may write"):
         keys_at(tmp_path).all()
+
+
+def looking(keys: KeyFile, credential: str, times: int = 1) -> list[bool]:
+    """Whether the key is good, each time that the file is looked at."""
+    found = []
+    for _ in range(times):
+        keys._looked = -module.LOOK_S
+        found.append(keys.find(credential) is not None)
+    return found
+
+
+def test_a_file_that_only_its_owner_may_write_again_is_believed_again(tmp_path: Path) -> None:
+    keys = keys_at(tmp_path)
+    _, credential = keys.create("x", "viewer", None)
+    with capture_logs() as logs:
+        for mode, good in ((0o600, True), (0o660, False), (0o600, True), (0o660, False)):
+            keys.path.chmod(mode)
+            assert looking(keys, credential, 3) == [good] * 3
+    assert len(logs) == 2
+
+
+def test_a_file_that_could_not_be_read_for_a_while_is_read_again_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = keys_at(tmp_path)
+    _, credential = keys.create("x", "viewer", None)
+
+    def fails(_: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(Path, "read_bytes", fails)
+        assert looking(keys, credential, 3) == [False] * 3
+    assert [log["reason"] for log in logs] == ["[Errno 5] Input/output error"]
+    assert looking(keys, credential) == [True]
 
 
 def test_a_file_that_is_gone_lets_nobody_in(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from infra.drift.live import Live, live_models
+from infra.drift.live import Live, _onnx, live_models
 from infra.drift.reference import reference_for, save_reference
 from infra.drift.watch import run_watch
 from infra.embedded.services import Embedded
@@ -17,7 +17,9 @@ from infra.settings import Settings
 from models.drift_reference import reference_of
 from models.input_drift import SCORE
 from models.manifest import save
+from processors.scores import NO_MODEL
 from schemas.drift import DriftSignal
+from schemas.rows import Outcome
 from tests.infra.drift_place import (
     QUIET,
     RULES,
@@ -36,14 +38,14 @@ def place(embedded: Embedded, tmp_path: Path) -> Iterator[Place]:
         yield found
 
 
-def changed(place: Place, number: int, champion: str, challengers: str) -> None:
+def changed(place: Place, number: int, champion: str, challengers: str, partition: int = 0, at: int = 0) -> None:
     """A change of the models, as scoring stores it."""
     place.database.insert(
         f"{place.name}.model_changes",
         {
-            "ts_event": [number], "action": ["challenge"], "model_id": ["c1"], "by": [""], "why": [""], "refused": [""],
-            "champion": [champion], "onnx_id": ["m1"], "challengers": [challengers], "log_id": ["log"], "src_partition": [0],
-            "src_offset": [number], "ts_broker": [0],
+            "ts_event": [at or number], "action": ["challenge"], "model_id": ["c1"], "by": [""], "why": [""], "refused": [""],
+            "champion": [champion], "onnx_id": ["m1"], "challengers": [challengers], "log_id": ["log"],
+            "src_partition": [partition], "src_offset": [number], "ts_broker": [0],
         },
     )  # fmt: skip
 
@@ -55,10 +57,32 @@ def test_who_serves_is_what_the_log_says(place: Place, tmp_path: Path) -> None:
     changed(place, 1, "onnx", "c1 c2")
     assert live_models(settings, place.database, "log") == Live("m1", ("c1", "c2"))
     assert live_models(settings, place.database, "another log") == Live("m1")
-    changed(place, 2, "online", "c2")
-    assert live_models(settings, place.database, "log") == Live("online", ("c2",))
+    changed(place, 2, "onnx", "c2", at=-5)  # by the fold, whose events may be older than the control event
+    assert live_models(settings, place.database, "log") == Live("m1", ("c2",)), (
+        "the last word is that behind the others"
+    )
+    changed(place, 3, "online", "")
+    changed(place, 1, "onnx", "c2", partition=1)
+    assert live_models(settings, place.database, "log") == Live("m1", ("c2",)), (
+        "one partition of three is not most of them"
+    )
+    changed(place, 2, "online", "", partition=1)
+    assert live_models(settings, place.database, "log") == Live("online")
     fresh_topics(settings.kafka)
     assert live_models(settings, place.database, "log") == Live("")
+
+
+def test_where_the_onnx_model_is_gone_the_online_model_serves_and_idle_partitions_say_nothing() -> None:
+    def said(partition: int, minutes: int, onnx: str) -> Outcome:
+        return Outcome(
+            symbol="A", ts_event=minutes * 60 * 10**9, ts_matured=0, horizon_ns=10**10, log_id="log", src_partition=partition,
+            src_offset=0, predicted_offset=0, price=1.0, price_matured=1.0, log_return=0.0, label=0.5, online=0.5, onnx=0.5,
+            onnx_id=onnx,
+        )  # fmt: skip
+
+    assert _onnx([]) is None
+    assert _onnx([said(0, 5, "m1"), said(1, 6, NO_MODEL), said(2, 7, "m1"), said(1, 1, "m1")]) == "m1"
+    assert _onnx([said(0, 1, "m1"), said(1, 2, "m1"), said(2, 30, NO_MODEL)]) == NO_MODEL
 
 
 def found_at(place: Place, data: Path) -> Settings:

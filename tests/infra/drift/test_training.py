@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from infra.drift.live import Live
-from infra.drift.training import Carried, Spans, Training, nightly_child
+from infra.drift.training import ANSWER_WITHIN_NS, TRIES, Carried, Spans, Training, nightly_child
 from schemas.drift import RetrainOrder
+from schemas.errors import ModelError
 from tests.services.processes import until
 
 S = 1_000_000_000
@@ -28,6 +29,10 @@ class Market:
     challengers: tuple[str, ...] = ()
     serving: str = "m1"
     refuses: str = ""
+    drops: bool = False
+    """What was taken scores no longer."""
+    silent: bool = False
+    cannot: str = ""
     asked: list[str] = field(default_factory=list)
     stretches: list[tuple[int, int]] = field(default_factory=list)
     there: Spans = field(default_factory=lambda: {0: (10, 90), 2: (5, 50)})
@@ -42,13 +47,15 @@ class Market:
     def challenge(self, model: str, order: RetrainOrder) -> int:
         assert order == ORDER
         self.asked.append(model)
-        if not self.refuses:
+        if self.cannot:
+            raise ModelError(self.cannot)
+        if not (self.refuses or self.drops or self.silent):
             self.challengers = (*self.challengers, model)
-        return 77
+        return NOW
 
-    def refusal(self, asked_ns: int) -> str:
-        assert asked_ns == 77
-        return self.refuses
+    def answer(self, asked_ns: int) -> str | None:
+        assert asked_ns == NOW
+        return None if self.silent else self.refuses
 
 
 @dataclass
@@ -120,6 +127,30 @@ def test_killed_and_started_again_it_keeps_its_stretch_and_makes_one_challenger(
     assert bench.market.asked == ["c1"]
 
 
+@pytest.mark.parametrize("why", ["drops", "cannot"])
+def test_a_challenger_that_scores_no_longer_or_cannot_ends_the_order(bench: Bench, why: str) -> None:
+    setattr(bench.market, why, True if why == "drops" else "its file is gone")
+    training = bench.training()
+    training.step(ORDER)
+    bench.at += TRAIN_ON
+    assert carried_out(training) == ""
+    assert bench.market.asked == ["c1"]
+
+
+def test_an_answer_is_waited_for_and_not_for_ever(bench: Bench) -> None:
+    bench.market.silent = True
+    training = bench.training()
+    training.step(ORDER)
+    bench.at += TRAIN_ON
+    until("the challenge", lambda: training.step(ORDER) is None and bench.market.asked == ["c1"], within_s=60)
+    assert training.step(ORDER) is None
+    bench.at = NOW + ANSWER_WITHIN_NS
+    assert training.step(ORDER) == ""
+    bench.market.silent = False
+    bench.market.challengers = ("c1",)
+    assert training.step(ORDER) == "c1", "the answer came at last"
+
+
 def test_killed_between_the_asking_and_its_note_it_finds_the_challenger(bench: Bench) -> None:
     bench.at += TRAIN_ON
     bench.training().step(ORDER)
@@ -133,7 +164,7 @@ def test_killed_between_the_asking_and_its_note_it_finds_the_challenger(bench: B
 WRONG = ("print('{}')", "print('not json')", "print('{\"kept\": null}')", "pass")
 
 
-@pytest.mark.parametrize("says", ["raise SystemExit(1)", "raise SystemExit(2)", *WRONG])
+@pytest.mark.parametrize("says", ["raise SystemExit(1)", *WRONG])
 def test_a_training_that_fails_or_is_refused_has_made_nothing(bench: Bench, says: str) -> None:
     bench.says = says
     training = bench.training()
@@ -141,6 +172,7 @@ def test_a_training_that_fails_or_is_refused_has_made_nothing(bench: Bench, says
     bench.at += TRAIN_ON
     assert carried_out(training) == ""
     assert bench.market.asked == []
+    assert len(bench.commands) == 1, "trying again does not change it"
 
 
 def test_a_matrix_that_another_process_holds_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +187,57 @@ def test_a_matrix_that_another_process_holds_is_waited_for(bench: Bench, monkeyp
     bench.at += TRAIN_ON
     assert carried_out(training) == "c1"
     assert len(bench.commands) == 2
+
+
+BROKEN = ("raise SystemExit(2)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+
+
+@pytest.mark.parametrize("says", BROKEN)
+def test_a_training_that_could_not_be_done_is_tried_again_after_a_pause(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    bench.says, well = says, bench.says
+    training = bench.training()
+    training.step(ORDER)
+    bench.at += TRAIN_ON
+    training.step(ORDER)
+    monkeypatch.setattr("infra.drift.training.TRY_AGAIN_AFTER_S", 0.0)
+    until("the child has failed", lambda: training.step(ORDER) is None and len(bench.commands) > 1, within_s=60)
+    bench.says = well
+    assert carried_out(training) == "c1"
+
+
+@pytest.mark.parametrize("says", BROKEN)
+def test_a_training_that_never_can_be_done_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    monkeypatch.setattr("infra.drift.training.TRY_AGAIN_AFTER_S", 0.0)
+    bench.says = says
+    training = bench.training()
+    training.step(ORDER)
+    bench.at += TRAIN_ON
+    assert carried_out(training) == ""
+    assert len(bench.commands) == TRIES
+    assert training.step(ORDER) is None, "another order has its own tries"
+    training.stop()
+
+
+def test_between_two_tries_there_is_a_pause(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.says = BROKEN[0]
+    training = bench.training()
+    training.step(ORDER)
+    bench.at += TRAIN_ON
+    said = ""
+
+    def told() -> bool:
+        nonlocal said
+        assert training.step(ORDER) is None
+        said += capsys.readouterr().out
+        return "tried again" in said
+
+    until("the child has failed", told, within_s=60)
+    assert training.step(ORDER) is None
+    assert len(bench.commands) == 1
 
 
 def test_a_registry_that_is_down_is_told_and_the_challenger_scores(
@@ -205,6 +288,31 @@ def test_the_matrix_is_thrown_away_and_its_report_kept(bench: Bench) -> None:
     training.step(ORDER)
     bench.at += TRAIN_ON
     assert carried_out(training) == "c1"
+    assert (bench.folder / "ab12.md").read_text() == "all is well"
+    assert not (bench.folder / "ab12.matrix").exists()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_matrix_of_an_order_of_which_nothing_comes_is_thrown_away_too(bench: Bench, code: int) -> None:
+    bench.says = (
+        "import pathlib, sys\nmatrix = pathlib.Path(sys.argv[1])\nmatrix.mkdir()\n"
+        f"(matrix / 'report.md').write_text('too few rows')\nraise SystemExit({code})"
+    )
+    training = bench.training()
+    training.step(ORDER)
+    bench.at += TRAIN_ON
+    assert carried_out(training) == ""
+    assert (bench.folder / "ab12.md").read_text() == "too few rows"
+    assert not (bench.folder / "ab12.matrix").exists()
+
+
+def test_killed_while_the_matrix_is_thrown_away_it_goes_on_and_has_its_report(bench: Bench) -> None:
+    bench.training().step(ORDER)
+    made = Carried(order=ORDER, begin_ns=0, until_ns=0, log_id="log", spans={0: (1, 2)}, model="c1")
+    (bench.folder / "ab12.json").write_bytes(msgspec.json.encode(made))
+    (bench.folder / "ab12.md").write_text("all is well")
+    (bench.folder / "ab12.matrix").mkdir()
+    assert carried_out(bench.training()) == "c1"
     assert (bench.folder / "ab12.md").read_text() == "all is well"
     assert not (bench.folder / "ab12.matrix").exists()
 

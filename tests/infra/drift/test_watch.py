@@ -22,7 +22,7 @@ from schemas.errors import BackendError, LogError, RecoveryError
 from schemas.topics import OUTCOMES
 from tests.infra.drift_place import LOUD, Killed, Place, Trainer, left, placed, to_the_end
 from tests.models.quiet_market import NAMES
-from tests.streams.test_drift_watch import World
+from tests.streams.drift_days import World
 
 
 @pytest.fixture
@@ -73,6 +73,17 @@ def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+@pytest.mark.embedded
+def test_outcomes_behind_their_block_are_told_once(place: Place, tmp_path: Path) -> None:
+    process = place.process(Trainer(), tmp_path / "late")
+    process.watch.late = 3
+    with capture_logs() as said:
+        assert process.look()
+        assert process.look()
+    assert [(each["late"], each["in_all"]) for each in said] == [(3, 3)]
+    left(process)
 
 
 @pytest.mark.embedded

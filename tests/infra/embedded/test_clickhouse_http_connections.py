@@ -38,7 +38,8 @@ def test_a_body_over_the_limit_is_refused_with_413_and_a_word_about_it(clickhous
 
 
 def test_a_request_from_a_web_page_is_refused(clickhouse: ClickHouse) -> None:
-    for headers in ({"Origin": "http://evil.example"}, {"Host": "rebound.example:8123"}):
+    pages = ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": ""}, {"Host": "rebound.example:8123"})
+    for headers in pages:
         assert clickhouse.ask("SELECT 1", headers=headers).status == 403
     for headers in ({"Origin": "http://localhost:3000"}, {"Host": f"localhost:{clickhouse.port}"}):
         assert clickhouse.ask("SELECT 1", headers=headers).status == 200

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from infra.embedded.clickhouse import answers, command
-from infra.embedded.grants import REMEMBERED_CONDITIONS
 from tests.infra.embedded.conftest import ClickHouse
 from tests.services.processes import Program, free_ports, until
 
@@ -37,11 +36,22 @@ def restart(clickhouse: ClickHouse) -> None:
     clickhouse.program.await_ready(lambda: answers(clickhouse.port), within_s=20)
 
 
-def test_what_is_remembered_of_conditions_has_an_end(clickhouse: ClickHouse) -> None:
-    bytes_ = clickhouse.run("SELECT value FROM system.server_settings WHERE name = 'query_condition_cache_size'")
-    assert int(bytes_) == REMEMBERED_CONDITIONS
+def test_nothing_is_remembered_of_conditions_and_the_allocator_takes_our_advice(clickhouse: ClickHouse) -> None:
+    clickhouse.run("CREATE TABLE conditions (n UInt64) ENGINE = MergeTree ORDER BY tuple()")
+    clickhouse.run("INSERT INTO conditions SELECT number FROM numbers(100000)")
+    for number in range(3):
+        assert clickhouse.run(f"SELECT count() FROM conditions WHERE n = {number}") == "1\n"
+    kept = clickhouse.run("SELECT value FROM system.metrics WHERE metric = 'QueryConditionCacheEntries'")
+    assert kept.strip() in ("", "0")
     compiled = clickhouse.run("SELECT name FROM system.settings WHERE name LIKE 'compile_%' AND value != '0'")
     assert compiled.split() == ["compile_regular_expressions"]  # which are kept by their own count
+    advice = clickhouse.run("SELECT stats FROM system.jemalloc_stats FORMAT TSVRaw")
+    told = dict(line.strip().split(": ", 1) for line in advice.splitlines() if ": " in line)
+    assert told["opt.tcache_max"] == "1024"
+    assert told["opt.dirty_decay_ms"].startswith("1000 ")
+    limits = "'concurrent_part_removal_threshold', 'max_bytes_to_merge_at_max_space_in_pool'"
+    parts = clickhouse.run(f"SELECT value FROM system.merge_tree_settings WHERE name IN ({limits}) ORDER BY name")
+    assert parts.split() == ["1000000", str(1 << 30)]
 
 
 def test_a_restart_keeps_the_data_and_the_port(own: ClickHouse) -> None:

@@ -1,16 +1,19 @@
 """Services are started, watched, started again and stopped, and nothing outlives its supervisor."""
 
+import fcntl
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from infra.embedded.instance import AlreadyRunning, read_run_state
+from infra.embedded.instance import LOCK, AlreadyRunning, Instance, read_run_state
 from infra.embedded.ports import free_port
 from infra.embedded.service import Service, ServiceFailed
 from infra.embedded.supervisor import Supervisor
@@ -64,6 +67,15 @@ def test_a_service_that_keeps_dying_is_given_up_with_the_end_of_its_log(supervis
     assert supervisor.log_path("hopeless").read_text().count("no reason given") == 5
     with pytest.raises(ServiceFailed, match="hopeless"):
         supervisor.wait()
+
+
+def test_nothing_more_is_started_beside_one_that_was_given_up_although_its_port_answers(
+    supervisor: Supervisor,
+) -> None:
+    """Somebody else's service answers: what starts next would lean on it."""
+    supervisor.start(replace(service("squatted", free_port(), DIES), ready=lambda: True))
+    with pytest.raises(ServiceFailed, match="squatted died 5 times"):
+        supervisor.start(Service("next", service("x", free_port()).command, lambda: False))
 
 
 def test_a_service_that_is_not_ready_in_time_is_an_error_with_the_end_of_its_log(supervisor: Supervisor) -> None:
@@ -121,6 +133,38 @@ def test_a_second_supervisor_on_the_directory_is_refused_and_told_who_is_there(s
     with pytest.raises(AlreadyRunning, match=rf"already runs on .* \(process {os.getpid()}\): stop it with Ctrl-C"):
         Supervisor(supervisor.directory)
     assert read_run_state(supervisor.directory) is not None
+
+
+def test_who_asks_what_runs_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    Instance(tmp_path).close()
+    with (tmp_path / LOCK).open("rb") as asked:
+        fcntl.flock(asked, fcntl.LOCK_SH)  # as `read_run_state` does, for a moment
+        threading.Timer(0.05, asked.close).start()
+        started = Instance(tmp_path)
+    assert read_run_state(tmp_path) is not None
+    started.close()
+
+
+def test_what_is_thrown_away_is_all_but_the_hold_on_the_directory(tmp_path: Path) -> None:
+    directory, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    (directory / "models").mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    (directory / "linked").symlink_to(elsewhere)
+    (directory / "dev-key").write_text("key")
+    with Supervisor(directory) as running:
+        running.empty()
+        assert {each.name for each in directory.iterdir()} == {"lock", "run.json"}
+        assert (elsewhere / "kept").exists()
+        with pytest.raises(AlreadyRunning):
+            Supervisor(directory)
+
+
+def test_addresses_with_passwords_are_for_the_owner_alone(tmp_path: Path) -> None:
+    with Supervisor(tmp_path / "a" / "run") as running:
+        running.publish({"clickhouse_url": "native://writer:secret@host"})
+        assert stat.S_IMODE((running.directory / "run.json").stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
 
 def test_nothing_is_started_again_while_everything_is_stopped(tmp_path: Path) -> None:

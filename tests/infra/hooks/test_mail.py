@@ -1,6 +1,7 @@
 """Mail over a real SMTP server: with STARTTLS and a password, and refused in every way a server may refuse."""
 
 import asyncio
+import contextlib
 import email
 import email.policy
 import ssl
@@ -12,15 +13,23 @@ import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from infra.hooks.channel import Answer, Letter
+from infra.hooks.desk import check_target
 from infra.hooks.mail import MailChannel, MailServer
+from infra.hooks.mail_text import email_of
 from infra.hooks.messages import message_of
-from schemas.errors import SettingsError
+from infra.settings import Hooks
+from schemas.errors import SettingsError, TargetRefused
+from schemas.hooks import NewEndpoint
 from tests.infra.hooks.alerts import alert
 from tests.services.processes import free_ports
 
 LETTER = Letter("desk@example.com", message_of(alert(0)), (), 0)
+MAIL = Hooks(smtp_url=SecretStr("smtp://localhost"), mail_from="tickwire@example.org")
 
 
 class Mailbox:
@@ -110,6 +119,56 @@ def test_a_password_is_never_told_to_a_server_without_tls() -> None:
 def test_what_the_server_refuses_is_a_failed_attempt_with_its_words(refusal: str) -> None:
     with smtp(Mailbox(refusal)) as port:
         assert sent(f"smtp://127.0.0.1:{port}") == Answer("failed", int(refusal[:3]), refusal)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a@[x.y", "a@x].y", "[a@x.y", "a\\b@x.y", "a:b@x.y", "a@x.y:", "a@b@x.y", "=?utf-8?q?b?=@x.y", "a@x", "@x.y", "a@", "",
+        "a@x..y", 'a"b@x.y', "a b@x.y", "a@x.y,b@x.y", "a@x.y\n", "ä@x.y", "a<b@x.y>",
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_address_is_refused(address: str) -> None:
+    with pytest.raises(TargetRefused):
+        check_target(NewEndpoint(target=address, channel="mail"), MAIL)
+
+
+BITS = (
+    "a",
+    "B7",
+    ".",
+    "-",
+    "_",
+    "+",
+    "@",
+    "x.y",
+    "[",
+    "]",
+    "\\",
+    ":",
+    "=?",
+    "?=",
+    "'",
+    "!",
+    "%",
+    "(",
+    "<",
+    ",",
+    ";",
+    '"',
+    " ",
+    "é",
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(BITS) | st.characters(codec="ascii"), max_size=10).map("".join))
+def test_an_address_that_is_taken_is_the_one_that_the_mail_goes_to(address: str) -> None:
+    for text in (address, f"{address}@example.com"):
+        with contextlib.suppress(TargetRefused):
+            check_target(NewEndpoint(target=text, channel="mail"), MAIL)
+            mail = email_of(Letter(text, LETTER.message, (), 0), "tickwire@example.org")
+            assert [each.addr_spec for each in mail["To"].addresses] == [text]
 
 
 def test_nobody_listening_is_a_failed_attempt() -> None:

@@ -1,101 +1,22 @@
 """The worker delivers at each endpoint's pace, tries again by the schedule, and gives up where it is told to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from infra.clock import WallClock
-from infra.hooks.channel import Answer, Letter, failed
-from infra.hooks.messages import message_id, message_of
-from infra.hooks.opened import HookStore, open_store
-from infra.hooks.outbox import Put
+from infra.hooks.channel import Answer, failed
+from infra.hooks.messages import message_id
+from infra.hooks.opened import open_store
 from infra.hooks.worker import DeliveryWorker, Policy
 from infra.hooks.writes import Writes
 from infra.telemetry import Telemetry
 from schemas.errors import OutboxError
-from schemas.hooks import Delivery, Endpoint, NewEndpoint
+from schemas.hooks import Delivery, Endpoint
 from tests.infra.hooks.alerts import alert
-
-SENT = Answer("sent", 200, "ok")
-CLOCK = WallClock()
-
-
-@dataclass
-class Receivers:
-    """`Channel` to receivers in this process: by target, what each answers; and what each got, and how many at once."""
-
-    answers: dict[str, Callable[[int], Answer]] = field(default_factory=dict)
-    slow_s: dict[str, float] = field(default_factory=dict)
-    got: dict[str, list[str]] = field(default_factory=dict)
-    most_at_once: dict[str, int] = field(default_factory=dict)
-    inside: dict[str, int] = field(default_factory=dict)
-
-    async def send(self, letter: Letter) -> Answer:
-        to = letter.target
-        self.got.setdefault(to, []).append(letter.message.id)
-        self.inside[to] = self.inside.get(to, 0) + 1
-        self.most_at_once[to] = max(self.most_at_once.get(to, 0), self.inside[to])
-        try:
-            await asyncio.sleep(self.slow_s.get(to, 0))
-        finally:
-            self.inside[to] -= 1
-        return self.answers.get(to, lambda _: SENT)(len(self.got[to]))
-
-
-@dataclass
-class Bench:
-    """A worker at work on an outbox."""
-
-    store: HookStore
-    writes: Writes
-    worker: DeliveryWorker
-    receivers: Receivers
-    telemetry: Telemetry
-
-    def add(self, target: str, **fields: object) -> Endpoint:
-        wanted = msgspec.convert({"target": target, **fields}, NewEndpoint)
-        return self.store.endpoints.add(wanted, CLOCK.now_ns())[0]
-
-    async def put(self, *numbers: int) -> None:
-        now = CLOCK.now_ns()
-        puts = [Put(message_of(alert(number)), "r", now) for number in numbers]
-        await self.writes.commit(lambda: self.store.outbox.put(puts, now))
-        self.worker.wake()
-
-    async def until(self, reached: Callable[[Sequence[Delivery]], bool], within_s: float = 20) -> Sequence[Delivery]:
-        async with asyncio.timeout(within_s):
-            while not reached(found := await self.writes.read(lambda: self.store.log.page(limit=1_000))):
-                await asyncio.sleep(0.01)
-        return found
-
-    async def settled(self) -> Sequence[Delivery]:
-        return await self.until(lambda found: all(each.state != "pending" for each in found))
-
-
-@asynccontextmanager
-async def bench(
-    data: Path,
-    receivers: Receivers,
-    schedule_s: Sequence[float] = (0.01, 0.02),
-    disable_after: timedelta = timedelta(days=5),
-) -> AsyncIterator[Bench]:
-    store, telemetry = open_store(data), Telemetry()
-    writes = Writes(store.database)
-    told = Policy(schedule_s, disable_after)
-    worker = DeliveryWorker(store.outbox, store.endpoints, writes, {"webhook": receivers}, CLOCK, telemetry, told)
-    running = asyncio.create_task(worker.run())
-    try:
-        yield Bench(store, writes, worker, receivers, telemetry)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        store.database.close()
+from tests.infra.hooks.bench import CLOCK, SENT, Receivers, bench
 
 
 def ids(*numbers: int) -> list[str]:
@@ -254,6 +175,38 @@ def test_a_channel_that_is_not_set_up_is_a_failed_attempt_that_says_so(tmp_path:
     assert "the channel mail is not set up here" in asyncio.run(run())
 
 
+def raises(_: int) -> Answer:
+    raise AttributeError("no attribute all_defects, \udce9")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (raises, "AttributeError: no attribute all_defects, ?"),
+        (lambda _: failed("550 refus\udce9", 550), "550 refus?"),
+        (lambda _: Answer("sent", 250, "gard\udce9"), "gard?"),
+    ],
+    ids=["a channel that raises", "a refusal in Latin-1", "a yes in Latin-1"],
+)
+def test_whatever_a_channel_does_the_attempt_is_recorded_and_others_are_served(
+    tmp_path: Path, answer: Callable[[int], Answer], told: str
+) -> None:
+    async def run() -> tuple[str, Receivers]:
+        async with bench(tmp_path, Receivers(answers={"odd": answer}), schedule_s=()) as at_work:
+            odd, _ = at_work.add("odd"), at_work.add("other")
+            await at_work.put(0)
+            await at_work.settled()
+            await at_work.put(1)
+            deliveries = await at_work.settled()
+            first = min(each.id for each in deliveries if each.endpoint == odd.id)
+            assert [each.state for each in deliveries if each.endpoint != odd.id] == ["sent", "sent"]
+            return at_work.store.log.details(first).attempts[0].detail, at_work.receivers
+
+    detail, receivers = asyncio.run(run())
+    assert detail == told
+    assert receivers.got["other"] == ids(0, 1)
+
+
 def test_what_is_under_way_at_the_end_is_finished_and_recorded(tmp_path: Path) -> None:
     async def run() -> None:
         async with bench(tmp_path, Receivers(slow_s={"a": 0.3, "hangs": 3_600})) as at_work:
@@ -266,6 +219,16 @@ def test_what_is_under_way_at_the_end_is_finished_and_recorded(tmp_path: Path) -
     store = open_store(tmp_path)
     assert sorted(each.state for each in store.log.page()) == ["pending", "sent"]
     store.database.close()
+
+
+def test_being_told_to_stop_at_the_moment_of_a_wake_up_ends_the_worker(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(10):
+            async with bench(tmp_path, Receivers()) as at_work:
+                await asyncio.sleep(0.1)  # it waits for something that is due
+                at_work.worker.wake()  # and is cancelled before it runs again
+
+    asyncio.run(run())
 
 
 def test_an_outbox_that_breaks_ends_the_worker(tmp_path: Path) -> None:
@@ -281,44 +244,3 @@ def test_an_outbox_that_breaks_ends_the_worker(tmp_path: Path) -> None:
 
     with pytest.raises(OutboxError, match="no such table"):
         asyncio.run(run())
-
-
-def test_writes_that_come_together_share_one_commit_and_a_full_disk_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infra.hooks.writes.AGAIN_S", 0.05)
-
-    async def run() -> tuple[list[int], int]:
-        store = open_store(tmp_path)
-        writes, tried = Writes(store.database), 0
-
-        def work(number: int) -> int:
-            nonlocal tried
-            tried += 1
-            if tried <= 2:
-                raise OutboxError("database or disk is full", passing=True)
-            store.database.changed("INSERT INTO messages VALUES (?, 'ping', x'', 0, 0)", (str(number),))
-            return number
-
-        found = await asyncio.gather(*(writes.commit(lambda number=number: work(number)) for number in range(10)))  # type: ignore[misc]
-        ((stored,),) = store.database.rows("SELECT count(*) FROM messages")
-        store.database.close()
-        return found, stored
-
-    assert asyncio.run(run()) == (list(range(10)), 10)
-
-
-def test_a_commit_that_fails_fails_for_all_that_shared_it(tmp_path: Path) -> None:
-    async def run() -> list[object]:
-        store = open_store(tmp_path)
-        writes = Writes(store.database)
-        works = [
-            lambda: store.database.changed("INSERT INTO messages VALUES ('a', 'ping', x'', 0, 0)"),
-            lambda: store.database.changed("no SQL"),
-        ]
-        found = await asyncio.gather(*map(writes.commit, works), return_exceptions=True)
-        assert store.database.rows("SELECT count(*) FROM messages") == [(0,)]
-        store.database.close()
-        return list(found)
-
-    assert [type(each) for each in asyncio.run(run())] == [OutboxError, OutboxError]

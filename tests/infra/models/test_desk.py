@@ -47,7 +47,7 @@ class Place:
 def place(embedded: Embedded, tmp_path: Path) -> Iterator[Place]:
     name = f"t_{uuid.uuid4().hex[:12]}"
     settings = Settings(
-        data=tmp_path, kafka=Kafka(bootstrap=embedded.kafka, log_id=embedded.log_id),
+        data=tmp_path, kafka=Kafka(bootstrap=embedded.kafka, log_id=embedded.log_id, partitions=1),
         clickhouse=ClickHouse(url=embedded.clickhouse_url, database=name),
     )  # fmt: skip
     (tmp_path / "models").mkdir()

@@ -138,6 +138,9 @@ def test_the_command_puts_a_night_onto_the_log_and_the_fold_goes_on_from_it(
     assert done.exit_code == 0
     assert json.loads(done.stdout)["fence"] == {"0": 7, "2": 7}
     assert log.flushed
+    (recorded,) = (tmp_path / "access" / "audit.jsonl").read_text().splitlines()
+    assert json.loads(recorded)["what"] == "model warm"
+    assert json.loads(recorded)["detail"] == {"night": str(tmp_path / "night")}
     for partition, raw in log.sent.items():
         shard = ShardMaker(FoldRules(), Sessions(), None)(partition)
         (told,) = shard.advance(decode(Poll(partition, [raw], [7], [1]))).changes

@@ -5,9 +5,11 @@ import numpy as np
 from infra.models.watch import ROUNDS, ModelWatch
 from infra.settings import Models
 from processors.batch import Column, Matrix
+from schemas.control import REMOTE
 from tests.fakes import ConstantModel, NoMeter
 
 CHALLENGERS = ("c1", "c2")
+SERVED = f"{REMOTE}m1"
 
 
 def watch() -> ModelWatch:
@@ -15,11 +17,11 @@ def watch() -> ModelWatch:
 
 
 def rounds(
-    on: ModelWatch, us_per_row: float, *, rows: int = 100, lag: int = 0, times: int = ROUNDS
+    on: ModelWatch, us_per_row: float, *, rows: int = 100, lag: int = 0, times: int = ROUNDS, model: str = "m1"
 ) -> list[tuple[str, str]]:
     told = []
     for _ in range(times):
-        on.note("m1", us_per_row * rows / 1e6, rows)
+        on.note(model, us_per_row * rows / 1e6, rows)
         told += [(change.action, change.model) for change in on.look(lag, CHALLENGERS)]
     return told
 
@@ -35,6 +37,23 @@ def test_one_slow_round_or_a_handful_of_rows_says_nothing() -> None:
     on = watch()
     assert rounds(on, 150.0, times=ROUNDS - 1) + rounds(on, 50.0, times=1) + rounds(on, 150.0, times=ROUNDS - 1) == []
     assert rounds(watch(), 9_000.0, rows=3, times=9) == []
+
+
+def test_a_server_that_holds_up_the_flow_for_a_handful_of_rows_round_after_round_is_too_slow() -> None:
+    on = watch()
+    assert rounds(on, 100_000.0, rows=4, times=ROUNDS - 1, model=SERVED) == []
+    assert rounds(on, 100_000.0, rows=4, times=1, model=SERVED) == [("quarantine", SERVED)]
+    assert rounds(watch(), 100_000.0, rows=1, times=9, model=SERVED) == [], "a tenth of a round"
+    assert rounds(watch(), 100_000.0, rows=4, times=9) == [], "here it was the machine that was held up"
+    patient = ModelWatch(Models(slowest_us=200_000.0), NoMeter())
+    assert rounds(patient, 100_000.0, rows=4, times=9, model=SERVED) == [], "so much a row is allowed"
+
+
+def test_stalls_with_quick_rounds_between_them_say_nothing_however_few_the_rows() -> None:
+    on = watch()
+    for _ in range(2 * ROUNDS):
+        assert rounds(on, 100_000.0, rows=4, times=ROUNDS - 1, model=SERVED) == []
+        assert rounds(on, 50.0, rows=4, times=1, model=SERVED) == []
 
 
 def test_under_load_challengers_are_retired_the_newest_first_and_nobody_else() -> None:

@@ -85,9 +85,12 @@ def test_it_asks_for_resources_within_its_limits(container: Mapping[str, Any]) -
         assert int(asked[name].removesuffix("Gi")) <= int(limits[name].removesuffix("Gi"))
 
 
-def test_settings_come_from_the_environment_and_every_name_is_one(container: Mapping[str, Any]) -> None:
+def test_settings_come_from_the_environment_and_every_name_is_one(
+    pod: Mapping[str, Any], container: Mapping[str, Any]
+) -> None:
     assert (container["command"], container["args"][0]) == (["tickwire"], "nightly-run")
     assert [next(iter(source)) for source in container["envFrom"]] == ["configMapRef", "secretRef"]
     ours = {each["name"]: each["value"] for each in container["env"] if each["name"].startswith("TICKWIRE_")}
     assert isinstance(load(ours), Settings)  # refuses a name that sets nothing
+    assert pod["enableServiceLinks"] is False, "else a Service named tickwire sets variables that are refused"
     assert not any("PASSWORD" in name or "URL" in name for name in ours)

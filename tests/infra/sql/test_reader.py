@@ -21,6 +21,7 @@ from infra.sql.vocabulary import AGGREGATES, FUNCTIONS, HIGHER_ORDER, WINDOW
 from schemas.errors import DatabaseError, SettingsError
 from tests.infra.sql.conftest import FIRST_NS, GUARD, LIMITS, NAME, ROWS, Stored
 from tests.infra.sql.questions import BOMBS, QUESTIONS
+from tests.services.processes import HOST, free_ports
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240)]
 
@@ -152,6 +153,11 @@ def test_a_query_that_nobody_waits_for_any_more_ends_at_once(stored: Stored) -> 
 def _cancel_until(stored: Stored, query_id: str, done: threading.Event) -> None:
     while not done.wait(0.5):
         stored.patient.cancel(query_id)
+
+
+def test_a_query_that_cannot_be_killed_because_nobody_answers_is_left_to_its_time() -> None:
+    with closing(ClickHouseSql(f"http://{HOST}:{free_ports(1)[0]}", NAME, LIMITS)) as reader:
+        reader.cancel("gone")
 
 
 def test_what_makes_no_sense_is_said_in_the_databases_words_and_without_the_statement(stored: Stored) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from schemas.errors import InputError
-from streams.collectors.backfill import CoinbaseRest, backfill, newest_ids, reachable
+from streams.collectors.backfill import CoinbaseRest, backfill, newest_of, reachable
 from tests.services.processes import free_ports
 from tests.streams.collectors.exchange import LocalExchange, running
 from tests.streams.writers import StepClock
@@ -60,14 +60,15 @@ def test_a_product_that_does_not_exist_is_refused() -> None:
 
 def test_a_backfill_is_the_newest_trades_of_every_product_by_time() -> None:
     script = LocalExchange([], history={"A-USD": list(range(1, 120)), "B-USD": list(range(40, 60))}, page=50)
-    with rest(script) as (client, _):
-        client_pages = backfill(client, ["A-USD", "B-USD"], 1, 5)
+    with rest(script) as (client, clock):
+        client_pages = backfill(client, ["A-USD", "B-USD"], 1, clock.now_ns)
     times = [trade.ts_event for trade in client_pages]
     assert times == sorted(times)
     assert [trade.seq for trade in client_pages if trade.symbol == "A-USD"] == list(range(70, 120))
     assert [trade.seq for trade in client_pages if trade.symbol == "B-USD"] == list(range(40, 60))
-    assert newest_ids(client_pages) == {"A-USD": 119, "B-USD": 59}
-    assert {trade.ts_ingest for trade in client_pages} == {5}
+    assert {symbol: trade.seq for symbol, trade in newest_of(client_pages).items()} == {"A-USD": 119, "B-USD": 59}
+    assert {trade.ts_ingest for trade in client_pages} == {clock.ns}, "the clock is asked when the pages are there"
+    assert clock.ns > 0
 
 
 def test_an_exchange_that_answers_is_reachable_and_a_closed_port_is_not() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 from hypothesis import given, settings
@@ -37,6 +38,18 @@ class ListHistory:
 def feed(known: Sequence[int] = (), newest: int | None = None) -> tuple[CoinbaseFeed, CountingMeter, ListHistory]:
     history, meter = ListHistory(known), CountingMeter()
     return CoinbaseFeed(["BTC-USD"], history, meter, {} if newest is None else {"BTC-USD": newest}), meter, history
+
+
+@dataclass
+class SlowHistory:
+    """Every answer takes ten seconds, and has a trade of its last moment."""
+
+    ns: int = NOW
+
+    def between(self, product: str, after_id: int, before_id: int | None = None) -> list[Match]:
+        self.ns += 10 * S
+        at = datetime.fromtimestamp(self.ns // S, UTC)
+        return [Match(trade_id=after_id + 1, time=at, price=1.0, size=1.0, side="buy")]
 
 
 def numbers(events: Sequence[Event]) -> list[int]:
@@ -85,15 +98,34 @@ def test_a_connection_made_anew_begins_with_what_was_missed() -> None:
     assert subject.lost(NOW) == [
         Heartbeat(venue="COINBASE", seq=1_714_564_801_000_000, ts_event=1_714_564_801 * S, ts_ingest=NOW, state="down")
     ]
-    assert numbers(subject.connected(NOW)) == list(range(11, 31))
+    assert numbers(subject.connected(lambda: NOW)) == list(range(11, 31))
     assert numbers(said(subject, match(29), match(30, last=True), match(31))) == [31]
     assert meter.counts["tickwire_collect_recovered_total"] == 20
 
 
 def test_the_live_feed_goes_on_where_a_backfill_ended() -> None:
     subject, _, _ = feed(known=range(1, 8), newest=5)
-    assert numbers(subject.connected(NOW)) == [6, 7]
+    assert numbers(subject.connected(lambda: NOW)) == [6, 7]
     assert numbers(said(subject, match(7, last=True), match(8))) == [8]
+
+
+def test_what_was_missed_is_stamped_when_it_is_there_and_not_when_it_was_asked_for() -> None:
+    history = SlowHistory()
+    subject = CoinbaseFeed(["A-USD", "B-USD", "C-USD"], history, CountingMeter(), {"A-USD": 1, "B-USD": 1, "C-USD": 1})
+    found = subject.connected(lambda: history.ns)
+    assert len(found) == 3
+    assert all(event.ts_event <= event.ts_ingest for event in found)
+    assert subject.silent(history.ns, 10 * S) == [], "nobody could be heard meanwhile"
+
+
+def test_what_was_missed_since_another_process_wrote_is_an_outage_from_its_last_trade_on() -> None:
+    meter = CountingMeter()
+    subject = CoinbaseFeed(["BTC-USD"], ListHistory(range(8, 11)), meter, {"BTC-USD": 5}, {"BTC-USD": NOW - 300 * S})
+    events = subject.connected(lambda: NOW)
+    assert numbers(events) == [8, 9, 10]
+    assert meter.counts["tickwire_collect_missed_total"] == 2
+    beats = [(each.state, each.ts_event) for each in events if isinstance(each, Heartbeat)]
+    assert beats == [("down", NOW - 300 * S), ("up", max(each.ts_event for each in events if isinstance(each, Trade)))]
 
 
 def test_a_trade_that_a_heartbeat_promised_and_that_never_came_is_fetched_at_the_next() -> None:
@@ -120,7 +152,7 @@ def test_a_feed_that_has_said_nothing_has_nothing_to_take_back() -> None:
 
 def test_silence_is_noticed_per_product() -> None:
     subject = CoinbaseFeed(["BTC-USD", "ETH-USD"], ListHistory([]), CountingMeter())
-    subject.connected(NOW)
+    subject.connected(lambda: NOW)
     subject.read(ticker(5, product="ETH-USD"), NOW + 8 * S)
     assert subject.silent(NOW + 10 * S, 10 * S) == []
     assert subject.silent(NOW + 11 * S, 10 * S) == ["BTC-USD"]
@@ -149,8 +181,8 @@ def test_whatever_the_connection_does_every_trade_is_said_once_and_in_order(step
         if step in ("deliver", "repeat"):
             out += said(subject, match(made[-1]))
         if step == "reconnect":
-            out += subject.connected(NOW)
+            out += subject.connected(lambda: NOW)
         if step == "beat":
             out += said(subject, heartbeat(made[-1], at / 2))
-    out += subject.connected(NOW)
+    out += subject.connected(lambda: NOW)
     assert numbers(out) == made

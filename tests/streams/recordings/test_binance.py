@@ -1,10 +1,5 @@
-"""Raw Binance captures: what each message becomes, and that our book is Binance's."""
+"""Raw Binance captures, made up line by line: what each message becomes."""
 
-from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -12,20 +7,15 @@ import pytest
 
 from schemas.events import Quote, Side, Trade
 from schemas.rows import DeadLetter
-from schemas.topics import EVENTS
 from streams.recordings.binance import BinanceCapture
-from streams.recordings.binance_messages import DEPTH, LINE, TICKER
-from streams.recordings.book import Diff, OrderBook, Top
+from streams.recordings.binance_messages import TICKER
+from streams.recordings.detect import open_recording
 from streams.recordings.lines import LineFile
 from streams.recordings.recording import Recorded
-from tests.streams.recordings.files import SHARED, gzipped, needs_recordings, only, read
+from tests.streams.recordings.files import gzipped, only, read
 
-SPOT_BTC = "hftbacktest_binance_spot_btcusdt_20240808.raw.gz"
-SPOT_ETH = "hftbacktest_binance_spot_ethusdt_20240808.raw.gz"
-COIN_BTC = "hftbacktest_binance_coinm_btcusd_perp_20240808.raw.gz"
 MS = 1_000_000
 T0 = 1_723_161_250_000_000_000
-LATENESS_NS = 1_000 * MS
 SIDES: list[tuple[int, Side]] = [(7, "sell"), (8, "buy")]
 
 
@@ -151,150 +141,69 @@ def test_a_futures_trade_made_by_the_exchange_itself_sets_no_bar(tmp_path: Path)
     assert (item.venue, item.in_bars) == ("BINANCE_USDM", False)
 
 
-@dataclass
-class Wire:
-    """A capture taken apart without the reader: every bookTicker by update id, and every diff and snapshot in order."""
+def test_blanks_in_the_json_change_nothing(tmp_path: Path) -> None:
+    lines = [depth(0, 1, 4), ticker(30, 5), trade(50), depth(100, 5, 6)]
+    blanks = [line.replace('":', '": ').replace(",", ", ").replace(" {", " { ", 1) for line in lines]
+    path = gzipped(tmp_path / "blanks.raw.gz", *blanks)
+    recording = open_recording(path)
+    assert isinstance(recording, BinanceCapture)
+    assert read(recording) == capture(tmp_path, *lines)
 
-    tickers: dict[int, Top] = field(default_factory=dict)
-    changes: list[Diff | tuple[int, tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]] = field(
-        default_factory=list
+
+def futures_ticker(ms: int, symbol: str, more: str = "") -> str:
+    sent = T0 // MS + ms
+    return at(
+        ms,
+        f'{{"stream":"{symbol.lower()}@bookTicker","data":{{"e":"bookTicker","u":{ms},"s":"{symbol}",{more}"b":"100",'
+        f'"B":"3","a":"101","A":"4","T":{sent - 1},"E":{sent}}}}}',
     )
 
 
-def wire(name: str) -> Wire:
-    found = Wire()
-    for line in LineFile(SHARED / "ticks" / name).lines():
-        message = LINE.decode(line.partition(b" ")[2])
-        if "@bookTicker" in message.stream:
-            it = TICKER.decode(message.data)
-            found.tickers[it.update] = Top(it.bid, it.bid_size, it.ask, it.ask_size)
-        elif "@depth" in message.stream:
-            diff = DEPTH.decode(message.data)
-            found.changes.append(Diff(diff.first, diff.last, diff.before, diff.bids, diff.asks))
-        elif message.last_update_id is not None:
-            found.changes.append((message.last_update_id, message.bids, message.asks))
-    return found
-
-
-def tops(found: Wire) -> Iterator[tuple[int, Top]]:
-    """Every state the book reached: last update id it holds, and its top. Fails at a gap."""
-    book = OrderBook()
-    for change in found.changes:
-        if not isinstance(change, Diff):
-            assert book.load(*change)
-        else:
-            outcome = book.apply(change)
-            assert outcome != "gap"
-            if outcome != "applied":
-                continue
-        if book.top is not None:
-            yield book.last, book.top
-
-
-@pytest.mark.parametrize("name", [SPOT_BTC, SPOT_ETH, COIN_BTC])
-class TestOurBookIsBinances:
-    """A diff brings the book to update id `u`; bookTicker says the best at every id at which it changed.
-
-    So the truth at `u` is the bookTicker with the highest id up to `u`, however late it was received: price and size of
-    both sides must be equal, bit for bit, after every single diff.
-    """
-
-    pytestmark = needs_recordings
-
-    def test_after_every_diff_the_top_is_the_newest_book_ticker_up_to_its_update_id(self, name: str) -> None:
-        found = wire(name)
-        ids = sorted(found.tickers)
-        compared = same = at_the_id = 0
-        for last, top in tops(found):
-            newest = bisect_right(ids, last) - 1
-            assert newest >= 0
-            compared += 1
-            same += found.tickers[ids[newest]] == top
-            at_the_id += ids[newest] == last
-        assert same == compared
-        assert compared > len(found.changes) - 30  # all but those that came before the snapshot
-        assert at_the_id > 500  # states reached by the very update that moved the best
-
-    def test_without_a_level_the_book_would_not_be_equal(self, name: str) -> None:
-        """The comparison can fail: one lost diff in a hundred is enough."""
-        found = wire(name)
-        ids = sorted(found.tickers)
-        book, wrong = OrderBook(), 0
-        for number, change in enumerate(found.changes):
-            if not isinstance(change, Diff):
-                book.load(*change)
-            elif number % 100:
-                book.apply(change)
-            else:
-                book.apply(change._replace(bids=(), asks=()))
-            if book.top is not None:
-                wrong += found.tickers[ids[bisect_right(ids, book.last) - 1]] != book.top
-        assert wrong > 0
-
-
 @pytest.mark.parametrize(
-    ("name", "venue", "symbol", "n_trades", "n_quotes"),
+    ("symbol", "more", "venue"),
     [
-        (SPOT_BTC, "BINANCE", "BTCUSDT", 9_757, 28_040),
-        (SPOT_ETH, "BINANCE", "ETHUSDT", 6_106, 24_077),
-        (COIN_BTC, "BINANCE_COINM", "BTCUSD_PERP", 2_286, 19_136),
+        ("BTCUSDT", "", "BINANCE_USDM"),
+        ("BNBUSDT", '"st":1,"ps":"BNBUSDT",', "BINANCE_USDM"),
+        ("BTCUSDT_240927", "", "BINANCE_USDM"),
+        ("BTCUSD_PERP", '"ps":"BTCUSD",', "BINANCE_COINM"),
+        ("BTCUSD_PERP", "", "BINANCE_COINM"),
     ],
 )
-class TestRealCaptures:
-    pytestmark = needs_recordings
+def test_a_capture_of_futures_tickers_alone_is_told_from_spot(
+    tmp_path: Path, symbol: str, more: str, venue: str
+) -> None:
+    (quote,) = only(Quote, capture(tmp_path, futures_ticker(7, symbol, more)))
+    assert (quote.venue, quote.symbol, quote.ts_event) == (venue, symbol, T0 + 6 * MS)
 
-    def test_every_trade_and_book_ticker_is_an_event_fit_for_the_topic(
-        self, name: str, venue: str, symbol: str, n_trades: int, n_quotes: int
-    ) -> None:
-        items = read(BinanceCapture(LineFile(SHARED / "ticks" / name)))
-        events: list[Trade | Quote] = [*only(Trade, items), *only(Quote, items)]
-        assert (len(only(Trade, items)), len(only(Quote, items)), len(items)) == (
-            n_trades,
-            n_quotes,
-            n_trades + n_quotes,
-        )
-        assert {(event.venue, event.symbol) for event in events} == {(venue, symbol)}
-        assert all(EVENTS.decode(EVENTS.encode(event)) == event for event in events[::17])
-        for kind in (Trade, Quote):
-            assert all(a.seq < b.seq for a, b in pairwise(event for event in events if isinstance(event, kind)))
 
-    def test_event_times_step_back_by_less_than_the_fold_forgives(
-        self, name: str, venue: str, symbol: str, n_trades: int, n_quotes: int
-    ) -> None:
-        for use_tickers in (True, False):
-            newest: dict[str, int] = defaultdict(int)
-            for item in BinanceCapture(LineFile(SHARED / "ticks" / name), use_tickers=use_tickers).items():
-                assert not isinstance(item, DeadLetter)
-                assert item.ts_event > newest[item.symbol] - LATENESS_NS // 4
-                newest[item.symbol] = max(newest[item.symbol], item.ts_event)
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only two lines are the head."""
+    monkeypatch.setattr("streams.recordings.binance.HEAD", 2)
 
-    def test_quotes_from_the_book_are_those_of_the_tickers(
-        self, name: str, venue: str, symbol: str, n_trades: int, n_quotes: int
-    ) -> None:
-        file = SHARED / "ticks" / name
-        ours = only(Quote, read(BinanceCapture(LineFile(file), use_tickers=False)))
-        theirs = wire(name).tickers
-        ids = sorted(theirs)
-        assert len(ours) > 2_000
-        for quote in ours:
-            top = Top(quote.bid, quote.bid_size, quote.ask, quote.ask_size)
-            assert theirs[ids[bisect_right(ids, quote.seq) - 1]] == top
 
-    def test_trades_happen_at_prices_that_the_quotes_around_them_allow(
-        self, name: str, venue: str, symbol: str, n_trades: int, n_quotes: int
-    ) -> None:
-        """Quotes are dated well: nearly every trade lies within the best prices of the 250 ms around it."""
-        items = read(BinanceCapture(LineFile(SHARED / "ticks" / name)))
-        quotes = sorted(only(Quote, items), key=lambda quote: quote.ts_event)
-        times = [quote.ts_event for quote in quotes]
-        inside = 0
-        trades = only(Trade, items)
-        for it in trades:
-            near = quotes[
-                max(bisect_right(times, it.ts_event - 250 * MS) - 1, 0) : bisect_right(times, it.ts_event + 250 * MS)
-            ]
-            inside += min((q.bid for q in near), default=0.0) <= it.price <= max((q.ask for q in near), default=0.0)
-        assert inside / len(trades) > 0.99
+def test_tickers_that_begin_behind_the_head_are_taken_where_no_book_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(monkeypatch)
+    recording = BinanceCapture(LineFile(gzipped(tmp_path / "late.raw.gz", trade(0), depth(10, 1, 4), ticker(30, 5),
+                                                depth(50, 5, 6), snapshot(60, 6), ticker(70, 7), depth(90, 7, 8))))  # fmt: skip
+    for _ in range(2):
+        items = read(recording)
+        assert [quote.seq for quote in only(Quote, items)] == [5, 7], "none of them from the book"
+        assert not only(DeadLetter, items)
+
+
+def test_tickers_that_begin_where_the_book_gives_the_quotes_are_one_dead_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(monkeypatch)
+    items = capture(
+        tmp_path, depth(0, 1, 4), snapshot(10, 4), ticker(30, 5), ticker(40, 6), depth(50, 5, 6, '["100.5","2"]')
+    )
+    (letter,) = only(DeadLetter, items)
+    assert (letter.offset, letter.reason) == (3, "unknown_type")
+    assert "no use for stream 'btcusdt@bookTicker' from here on" in letter.detail
+    assert [quote.seq for quote in only(Quote, items)] == [4, 6]
 
 
 def test_the_wire_structs_read_numbers_given_as_text() -> None:

@@ -128,6 +128,34 @@ def test_a_bad_row_is_a_dead_letter_and_the_rest_goes_on(tmp_path: Path, row: st
     assert detail in bad.detail
 
 
+@pytest.mark.parametrize(
+    ("stamp", "unit"),
+    [(f"{T0_MS}", "us"), (f"{T0_MS}", "ns"), (f"{T0_MS // 1_000}", "ms"), (f"{T0_MS}.5", "us"), ("0", "s")],
+)
+def test_a_stamp_of_another_unit_is_not_played_in_1970(tmp_path: Path, stamp: str, unit: str) -> None:
+    path = plain(tmp_path / "t.csv", "sym,qty,px,time", f"A,1,5,{stamp}")
+    with pytest.raises(
+        InputError, match=rf"t.csv:2: .*time: expected a time from 1990 on.* ts_unit={unit} .* 1970-01-"
+    ):
+        played(path, TRADES.replace("ts_unit=ms", f"ts_unit={unit}"))
+
+
+def test_the_first_stamp_that_is_taken_is_the_first_of_1990(tmp_path: Path) -> None:
+    first = 631_152_000_000
+    good, bad = played(plain(tmp_path / "t.csv", "sym,qty,px,time", f"A,1,5,{first}", f"A,1,5,{first - 1}"), TRADES)
+    assert isinstance(good, Trade)
+    assert good.ts_event == first * 10**6
+    assert isinstance(bad, DeadLetter)
+    assert bad.reason == "invalid_value"
+
+
+def test_iso_times_before_1990_are_what_they_say(tmp_path: Path) -> None:
+    path = plain(tmp_path / "t.csv", "time,px", "1987-10-19 14:30:00,282.7")
+    (trade,) = played(path, "kind=trade,ts=time,price=px,symbol_name=A,venue=X")
+    assert isinstance(trade, Trade)
+    assert trade.ts_event == round(datetime(1987, 10, 19, 14, 30, tzinfo=UTC).timestamp()) * 10**9
+
+
 def test_a_row_that_is_not_utf8_is_a_dead_letter(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(f"sym,qty,px,time\nA,1,5,{T0_MS}\n\xff\xfe,1,5,{T0_MS}\n".encode("latin-1"))
@@ -178,6 +206,13 @@ class TestParquet:
         for column, expected in (("wall", half_past_nine + hours * 3_600 * 10**9), ("aware", half_past_nine)):
             (trade,) = only(Trade, played(path, f"kind=trade,ts={column},price=px,symbol_name=A,venue=X,tz={tz}"))
             assert trade.ts_event == expected
+
+    def test_a_count_of_another_unit_is_a_dead_letter_and_a_typed_time_is_not(self, tmp_path: Path) -> None:
+        old = pa.array([datetime(1987, 10, 19)] * 2, pa.timestamp("us"))
+        path = table(tmp_path, {"px": [1.0, 1.0], "count": [T0_MS * 1_000, T0_MS], "typed": old})
+        mapping = "kind=trade,price=px,symbol_name=A,venue=X,ts_unit=us"
+        assert [type(item) for item in played(path, mapping + ",ts=count")] == [Trade, DeadLetter]
+        assert [type(item) for item in played(path, mapping + ",ts=typed")] == [Trade, Trade]
 
     def test_a_bad_row_is_a_dead_letter_with_its_values(self, tmp_path: Path) -> None:
         path = table(tmp_path, {"sym": ["A", "A"], "px": [1.0, None], "qty": [1, 1], "time": [T0_MS, T0_MS]})
