@@ -19,7 +19,7 @@ LARGE: Final = 512 << 10
 """Bytes. Larger than any block of the fold, smaller than a full answer of the broker: that one has pages of its own."""
 KEPT: Final = 4 << 20
 ARENAS: Final = 2
-TIDY_EVERY_S: Final = 60.0
+TIDY_EVERY_S: Final = 10.0
 
 
 def settled() -> None:

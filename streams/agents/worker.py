@@ -19,6 +19,10 @@ RAW: Final[dict[str, Any]] = {
 """Of a topic: bytes as they are."""
 RAW_BYTES: Final = 65_536
 SHUTDOWN_S: Final = 20.0
+"""To finish what is in work and commit it."""
+CRASHED_S: Final = 5.0
+"""The same of a worker that crashed: its consumer may be gone, and would never answer. Nothing needs it: what was not
+committed is read again."""
 
 
 def worker_app(
@@ -60,7 +64,12 @@ def run(app: faust.App, beside: Callable[[], Coroutine[Any, Any, None]] | None =
     `beside`: runs in the same loop until the worker ends; the worker ends where it does.
     Raises: `BackendError` where the worker failed; nothing that was not acknowledged is counted as read.
     """
-    asyncio.run(_serve(app, beside))
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(_serve(app, beside))
+    finally:
+        loop.run_until_complete(_abandon())
+        loop.close()
 
 
 async def _serve(app: faust.App, beside: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
@@ -73,8 +82,7 @@ async def _serve(app: faust.App, beside: Callable[[], Coroutine[Any, Any, None]]
         await app.start()
         await asyncio.wait([*waits, *other], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        async with asyncio.timeout(SHUTDOWN_S):
-            await app.stop()
+        unfinished = await _stop(app)
         for wait in (*waits, *other):
             wait.cancel()
     for task in await asyncio.gather(*other, return_exceptions=True):
@@ -82,3 +90,32 @@ async def _serve(app: faust.App, beside: Callable[[], Coroutine[Any, Any, None]]
             raise task
     if app.crash_reason is not None:
         raise BackendError(f"the agent {app.conf.id} stopped: {app.crash_reason!r}") from app.crash_reason
+    if unfinished is not None:
+        raise BackendError(
+            f"the agent {app.conf.id} did not finish its work ({unfinished!r}): what it had not acknowledged is read again"
+        ) from unfinished
+
+
+async def _stop(app: faust.App) -> Exception | None:
+    """Finish and commit; what came in the way.
+
+    Of a worker that crashed something often does: Faust has closed the loop of its consumer by then, or has not, by chance.
+    """
+    try:
+        async with asyncio.timeout(SHUTDOWN_S if app.crash_reason is None else CRASHED_S):
+            await app.stop()
+    except Exception as error:
+        return error
+    return None
+
+
+async def _abandon() -> None:
+    """Cancel what still runs; a task that does not end is left (`asyncio.run` would wait for it for ever).
+
+    Of a worker that crashed one of Faust's may not: it waits for an answer of the consumer that has gone.
+    """
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    if rest:
+        await asyncio.wait(rest, timeout=CRASHED_S)
