@@ -12,8 +12,12 @@ BIN := .venv/bin
 VERSION := 'import sys; print(sys.version_info[:2])'
 KERNELS := $(shell find processors models -name "*.py")
 
+# what tests say of themselves that start services; the others run on every core
+SERVICES := embedded or kafka or clickhouse_server or own_environment
 # how often something is killed, on each kind of services
 KILLS ?= 20
+
+UNITS := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 -m 'not ($(SERVICES))'
 
 .PHONY: up test lint check bench faults clean help again
 
@@ -51,7 +55,10 @@ up: .venv/.kernels ## set up this machine and run everything on it; Ctrl-C stops
 	@$(BIN)/tickwire up
 
 test: .venv/.kernels .venv/.tested lint ## every test; starts and stops the services it needs
-	$(BIN)/python -m pytest
+	@failed=0; \
+	$(UNITS) || failed=1; \
+	$(BIN)/python -m pytest --durations=25 -m '$(SERVICES)' || failed=1; \
+	exit $$failed
 
 lint: .venv/.tested ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
@@ -60,7 +67,7 @@ lint: .venv/.tested ## format, lint, types, direction of imports
 	$(BIN)/lint-imports
 
 check: .venv/.kernels .venv/.tested lint ## what a commit must pass: lint and units
-	$(BIN)/python -m pytest -q -m 'not embedded and not kafka and not clickhouse_server and not own_environment'
+	$(UNITS)
 
 bench: .venv/.kernels ## the flow against the same job written per event
 	$(BIN)/tickwire bench flow
