@@ -15,6 +15,9 @@ from typing import Any
 from infra.access.dev_key import read
 from infra.clickhouse import connect
 from infra.embedded.instance import read_run_state
+from infra.kafka_log import end_offsets
+from infra.settings import Kafka
+from streams.audit import EVENTS, TABLES_OF
 
 UP_WITHIN_S = 150.0
 ROOT = Path(__file__).parents[2]
@@ -85,6 +88,12 @@ class Product:
         while (found := self.rows(sql)[0][0]) != expected:
             assert time.monotonic() < deadline, f"{sql}: expected {expected}, found {found}"
             time.sleep(0.2)
+
+    def until_stored(self, within_s: float = 120) -> None:
+        """Wait until every record of the log has its row: scoring may be far behind on a busy machine."""
+        ends = end_offsets(Kafka(bootstrap=self.addresses["kafka"]))
+        held = [f"(SELECT count() FROM {name})" for name in (*TABLES_OF[EVENTS], "dead_letters")]
+        self.until(f"SELECT {' + '.join(held)}", sum(end for _, end in ends.values()), within_s)
 
 
 def environment(data: Path, **settings: str) -> dict[str, str]:

@@ -78,6 +78,7 @@ def test_promotion_shadow_and_rollback_at_five_thousand_events_a_second(
     product.tickwire("sim", "--rate", str(RATE), "--seconds", "3", "--seed", "2", "--json", timeout_s=60)
     back = changed(product, "rollback", ids["second"])
     product.tickwire("sim", "--rate", str(RATE), "--seconds", "3", "--seed", "3", "--json", timeout_s=60)
+    product.until_stored()
     product.until("SELECT count() = (SELECT count() FROM features) FROM predictions", 1)
     total = 0
     for partition in range(4):
@@ -88,12 +89,9 @@ def test_promotion_shadow_and_rollback_at_five_thousand_events_a_second(
             expected = ids["second"] if fence[partition] < offset < back[partition] else ids["mlp"]
             assert model == expected, (partition, offset, fence[partition], back[partition])
         assert any(fence[partition] < offset < back[partition] for offset, _ in rows)
-        ((shadowed, first),) = product.rows(
-            f"SELECT count(), min(src_offset) FROM challenger_scores WHERE src_partition = {partition} "
-            f"AND model_id = '{ids['third']}'"
-        )
-        assert shadowed == sum(offset > shadow[partition] for offset, _ in rows)
-        assert first > shadow[partition]
+        of_it = f"FROM challenger_scores WHERE src_partition = {partition} AND model_id = '{ids['third']}'"
+        product.until(f"SELECT count() {of_it}", sum(offset > shadow[partition] for offset, _ in rows), within_s=10)
+        assert product.rows(f"SELECT min(src_offset) {of_it}")[0][0] > shadow[partition]
     assert total > 10_000
 
 
