@@ -1,6 +1,7 @@
 """Reading Kafka: the events log from where the state says."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ class KafkaPartitionReader:
     next_offset: int
     end: int | None = None
     """Of a closed log: what lies behind it belongs to another one."""
+    high: int = -1
+    """Where the broker's log ended when it was last asked for; -1 before that."""
 
     def poll(self, most: int) -> Poll | None:
         if self.ended():
@@ -86,8 +89,10 @@ class KafkaPartitionReader:
     def lag(self) -> int:
         if self.end is not None:
             return max(0, self.end - self.next_offset)
-        _, high = self.consumer.get_watermark_offsets(TopicPartition(EVENTS.name, self.partition), cached=True)
-        return max(0, high - self.next_offset) if high >= 0 else 0
+        with suppress(RuntimeError):  # closed: the threads that tell of it end a little later
+            at = TopicPartition(EVENTS.name, self.partition)
+            self.high = self.consumer.get_watermark_offsets(at, cached=True)[1]
+        return max(0, self.high - self.next_offset) if self.high >= 0 else 0
 
     def close(self) -> None:
         self.consumer.close()

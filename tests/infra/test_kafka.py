@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from infra import log_tail, log_watch
 from infra.kafka import _murmur2, client_config, create_topics, partition_of, topic_id
-from infra.kafka_log import KafkaLog, end_offsets, newest_event
+from infra.kafka_log import KafkaLog, KafkaPartitionReader, end_offsets, newest_event
 from infra.kafka_writer import KafkaWriter
 from infra.log_identity import LogIdentity
 from infra.log_tail import trades_at_end
@@ -72,6 +72,14 @@ def test_a_silent_broker_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(LogError, match="expected log a, found b"):
         watch.complain()
     assert seen == [False]
+
+
+def test_the_lag_of_a_closed_reader_is_the_last_known() -> None:
+    reader = KafkaPartitionReader(Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "g"}), 0, next_offset=4)
+    assert reader.lag() == 0, "nothing is known yet"
+    reader.high = 10
+    reader.close()
+    assert reader.lag() == 6
 
 
 @pytest.fixture

@@ -206,7 +206,7 @@ def test_fewer_partitions_are_refused(embedded_kafka: str) -> None:
 def test_a_topic_made_anew_under_a_running_reader_is_noticed(apache: Kafka) -> None:
     stopped: list[bool] = []
     with LogWatch(apache, current_log(apache), lambda: stopped.append(True)) as watch:
-        watch.look()
+        assert watch.look()
         fresh_topics(apache)
         until("the watch noticing", lambda: bool(stopped), within_s=30)
         with pytest.raises(LogError, match="made anew while it was read"):
