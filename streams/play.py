@@ -121,13 +121,13 @@ def _wanted(recordings: Sequence[Recording], wanted: frozenset[str]) -> Sequence
         raise InputError("expected at least one file to play, found none")
     if not wanted:
         return recordings
-    kept = [it for it in recordings if it.symbols is None or wanted & {symbol.upper() for symbol in it.symbols}]
-    if not kept:
-        held = sorted({symbol for it in recordings for symbol in it.symbols or ()})
-        raise InputError(
-            f"symbols: none of {', '.join(sorted(wanted))} is in the recordings; they hold {', '.join(held)}"
-        )
-    return kept
+    if len(known := [it.symbols for it in recordings if it.symbols is not None]) == len(recordings):
+        held = {symbol.upper() for symbols in known for symbol in symbols}
+        if missing := wanted - held:
+            raise InputError(
+                f"symbols: none of {', '.join(sorted(missing))} is in the recordings; they hold {', '.join(sorted(held))}"
+            )
+    return [it for it in recordings if it.symbols is None or wanted & {symbol.upper() for symbol in it.symbols}]
 
 
 def _laps(laps: Laps, options: PlayOptions, clock: Clock) -> Iterator[tuple[int, Said]]:

@@ -64,7 +64,7 @@ def play(
     from streams.recordings.column_map import column_map  # noqa: PLC0415
 
     options = PlayOptions(
-        speed=speed_of(speed), symbols=frozenset(filter(None, symbols.split(","))), loop=loop,
+        speed=speed_of(speed), symbols=frozenset(filter(None, map(str.strip, symbols.split(",")))), loop=loop,
         columns=column_map(mapping) if mapping else None,
     )  # fmt: skip
     settings = attached(settings)

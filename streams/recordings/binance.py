@@ -1,6 +1,7 @@
-"""Raw captures of Binance's combined streams: `<receive time, ns> <message as JSON>` a line.
+"""Raw captures of Binance's combined streams: `<receive time in ms, us or ns> <message as JSON>` a line.
 
-Trades come from `@trade`. Quotes come from `@bookTicker` where the head of the capture has it for the symbol, else from
+Trades come from `@trade`, of a symbol that has none in the head of the capture from whichever of it and `@aggTrade` comes
+first. Quotes come from `@bookTicker` where the head of the capture has it for the symbol, else from
 the top of the book that `@depth` and the REST snapshot give. Tickers that begin behind the head are taken where that top
 is not known. Coin-margined sizes are contracts, as the exchange says them. `ts_event` is the matching engine's time where
 the message has it (`T`), else its sending time (`E`); the spot market's `bookTicker` has neither and is dated by
@@ -20,7 +21,8 @@ from streams.recordings.binance_messages import (
     HEAD_LINE,
     LINE,
     TICKER,
-    TRADE,
+    TRADES,
+    AggregateTradeMessage,
     DepthMessage,
     HeadPayload,
     Line,
@@ -35,8 +37,11 @@ from streams.recordings.send_clock import SendClock, Stamp
 
 HEAD: Final = 5_000
 """Lines that decide the market, and which symbols have `bookTicker`."""
-LINE_HEAD: Final = re.compile(rb'\d{19} \s*\{\s*"')
+STAMPS: Final = {13: 1_000_000, 16: 1_000, 19: 1}
+"""Digits of a receive time to ns of its unit."""
+LINE_HEAD: Final = re.compile(rb'(?:\d{13}|\d{16}|\d{19}) \s*\{\s*"')
 NOT_TAKEN: Final = "no use for stream {!r} from here on: the quotes come from the book, which has a top"
+NOT_TRADES: Final = "no use for stream {!r}: the trades of this symbol come from {}"
 NOTHING_SAID: Final = HeadPayload()
 MS: Final = 1_000_000
 
@@ -45,15 +50,18 @@ class BinanceCapture:
     """One capture of one market: spot (BINANCE), USD-margined (BINANCE_USDM) or coin-margined (BINANCE_COINM)."""
 
     symbols: frozenset[str] | None = None
+    first_ns = 0
+    numbered_by_time = False
 
     def __init__(self, file: LineFile, *, use_tickers: bool = True) -> None:
         """`use_tickers`: False takes every quote from the book."""
         self.file = file
-        self.name = file.path.name
+        self.name = file.name
         self.use_tickers = use_tickers
         self.venue, seen = _look_at(file.head(HEAD))
         self._with_ticker = {name for name, kind in seen if kind == "bookTicker"} if use_tickers else set()
         self._with_depth = {name for name, kind in seen if kind == "depth"}
+        self._with_trades = {name for name, kind in seen if kind == "trade"}
 
     @property
     def size(self) -> int:
@@ -68,6 +76,7 @@ class BinanceCapture:
     def items(self) -> Iterator[Recorded]:
         """Events in order of receipt, and dead letters."""
         playback = _Playback(self.name, self.venue, self._with_ticker, self._with_depth, self.use_tickers)
+        playback.trades_from = dict.fromkeys(self._with_trades, "trade")
         for number, line in enumerate(self.file.lines(), 1):
             if not line.strip():
                 continue
@@ -88,6 +97,8 @@ class _Playback:
         self.with_ticker, self.with_depth, self.use_tickers = set(with_ticker), with_depth, use_tickers
         self.not_taken: set[str] = set()
         """Symbols of which it was said that their tickers are not used."""
+        self.trades_from: dict[str, str] = {}
+        """Symbol to the stream that gives its trades."""
         self.clock = SendClock()
         self.books: dict[str, OrderBook] = {}
         self.tops: dict[str, Top] = {}
@@ -95,14 +106,21 @@ class _Playback:
     def read(self, number: int, line: bytes) -> Iterator[Recorded]:
         """What one line says. Raises: msgspec's errors for a body that is not what its stream declares."""
         head, _, body = line.partition(b" ")
-        if len(head) != 19 or not head.isdigit():
-            yield letter(self.name, number, "undecodable", "expected 19 digits of receive time and a space", line)
+        unit = STAMPS.get(len(head))
+        if unit is None or not head.isdigit():
+            detail = "expected 13, 16 or 19 digits of receive time and a space"
+            yield letter(self.name, number, "undecodable", detail, line)
             return
-        received = int(head)
+        received = int(head) * unit
         message = LINE.decode(body)
         symbol, _, kind = message.stream.partition("@")
-        if kind == "trade":
-            yield from self._trade(received, TRADE.decode(message.data))
+        if kind in TRADES:
+            chosen = self.trades_from.setdefault(symbol, kind)
+            if kind == chosen:
+                yield from self._trade(received, TRADES[kind].decode(message.data))
+            else:
+                detail = NOT_TRADES.format(message.stream, chosen)
+                yield letter(self.name, number, "unknown_type", detail, line)
         elif kind == "bookTicker":
             ticker = TICKER.decode(message.data)
             if symbol in self.with_ticker or self._taken_late(symbol, ticker):
@@ -122,7 +140,7 @@ class _Playback:
         elif message.id is None:
             yield letter(self.name, number, "not_a_message", "expected a stream's message or a depth snapshot", line)
 
-    def _trade(self, received: int, message: TradeMessage) -> Iterator[Recorded]:
+    def _trade(self, received: int, message: TradeMessage | AggregateTradeMessage) -> Iterator[Recorded]:
         yield from self.clock.stamped(Stamp(received, message.sent * MS))
         yield Trade(
             symbol=message.symbol, venue=self.venue, seq=message.id, ts_event=message.traded * MS, ts_ingest=0,
@@ -206,4 +224,5 @@ def _look_at(head: Iterable[bytes]) -> tuple[str, set[tuple[str, str]]]:
         coin_margined = coin_margined or (said.pair or found.pair).endswith("USD") or "USD_" in said.symbol
         futures = futures or said.before is not None or said.kind is not None
         futures = futures or (kind == "bookTicker" and said.sent is not None)
+        futures = futures or (kind == "aggTrade" and said.sent is not None and said.best is None)
     return "BINANCE_COINM" if coin_margined else "BINANCE_USDM" if futures else "BINANCE", seen

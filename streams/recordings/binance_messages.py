@@ -1,6 +1,7 @@
 """Binance's messages as its documents have them: numbers are strings, times are milliseconds."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
@@ -26,7 +27,7 @@ class Line(Struct, rename="camel"):
     """Of a subscribe request that is answered."""
 
 
-class HeadPayload(Struct, rename={"symbol": "s", "pair": "ps", "before": "pu", "kind": "X", "sent": "E"}):
+class HeadPayload(Struct, rename={"symbol": "s", "pair": "ps", "before": "pu", "kind": "X", "sent": "E", "best": "M"}):
     """What tells the markets apart, of any stream's message."""
 
     symbol: str = ""
@@ -35,6 +36,8 @@ class HeadPayload(Struct, rename={"symbol": "s", "pair": "ps", "before": "pu", "
     before: object = None
     kind: object = None
     sent: object = None
+    best: object = None
+    """Spot trades only."""
 
 
 class HeadLine(Struct):
@@ -59,6 +62,20 @@ class TradeMessage(Struct, rename={"symbol": "s", "id": "t", "price": "p", "size
     traded: Millis
     kind: str = "MARKET"
     """Futures: other kinds are made by the exchange (insurance fund, deleveraging)."""
+
+
+class AggregateTradeMessage(Struct, rename={"symbol": "s", "id": "a", "price": "p", "size": "q", "maker_bought": "m",
+                                            "sent": "E", "traded": "T"}):  # fmt: skip
+    """`@aggTrade`: what one order took at one price, under a number of its own."""
+
+    symbol: Symbol
+    id: Seq
+    price: Price
+    size: Size
+    maker_bought: bool
+    sent: Millis
+    traded: Millis
+    kind: ClassVar[str] = "MARKET"
 
 
 class TickerMessage(Struct, rename={"symbol": "s", "update": "u", "bid": "b", "bid_size": "B", "ask": "a",
@@ -98,7 +115,10 @@ class DepthMessage(Struct, rename={"symbol": "s", "first": "U", "last": "u", "be
 
 HEAD_LINE = Decoder(HeadLine, strict=False)
 LINE = Decoder(Line, strict=False)
-TRADE = Decoder(TradeMessage, strict=False)
+TRADES: Final[Mapping[str, "Decoder[TradeMessage] | Decoder[AggregateTradeMessage]"]] = {
+    "trade": Decoder(TradeMessage, strict=False),
+    "aggTrade": Decoder(AggregateTradeMessage, strict=False),
+}
 TICKER = Decoder(TickerMessage, strict=False)
 DEPTH = Decoder(DepthMessage, strict=False)
 DEPTH_STAMP = Decoder(DepthStamp, strict=False)

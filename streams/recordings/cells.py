@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, TypeAlias
@@ -14,17 +14,47 @@ Unit: TypeAlias = Literal["iso", "s", "ms", "us", "ns"]
 FACTORS: Final[dict[str, int]] = {"s": NS, "ms": 1_000_000, "us": 1_000, "ns": 1}
 HOUR_NS: Final = 3_600 * NS
 ISO: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?\s?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
+    r"(\d{4}-\d\d-\d\d|\d{8})(?:[T ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9})\d*)?)?\s?(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII,
 )
-SIDES: Final[dict[str, Side]] = {
-    "buy": "buy",
-    "b": "buy",
-    "1": "buy",
-    "+1": "buy",
-    "sell": "sell",
-    "s": "sell",
-    "-1": "sell",
+UNKNOWN: Final[Mapping[str, Side]] = {
+    "": "unknown",
+    "n": "unknown",
+    "none": "unknown",
+    "nan": "unknown",
+    "unknown": "unknown",
 }
+SIDES: Final[Mapping[str, Side]] = {
+    "buy": "buy", "b": "buy", "1": "buy", "+1": "buy", "sell": "sell", "s": "sell", "a": "sell", "-1": "sell", **UNKNOWN,
+}  # fmt: skip
+"""Words for who took: of feeds with `A` and `B`, the ask means a seller."""
+
+
+def text_of(cell: Any) -> str:
+    """A cell as text: nothing where it is null, a whole number without a fraction. Raises: `ValueError` for what is not UTF-8."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bytes):
+        return cell.decode()
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
+
+
+def sides(buy: str = "", sell: str = "") -> Callable[[Any], Side]:
+    """A function that reads who took; `buy` and `sell`: the words for it, ours where empty. It raises `ValueError`."""
+    words = SIDES if not buy else {**UNKNOWN, "0": "unknown", buy.lower(): "buy", sell.lower(): "sell"}
+    known = " or ".join(word for word in words if words[word] != "unknown")
+
+    def side(cell: Any) -> Side:
+        text = text_of(cell).strip().lower()
+        try:
+            return words[text]
+        except KeyError:
+            raise ValueError(
+                f"expected a side, {known}, found {text[:40]!r}; side_buy and side_sell of the column map say how the file "
+                "calls them"
+            ) from None
+
+    return side
 
 
 def number(cell: Any) -> float:
@@ -70,14 +100,14 @@ def clock_of(unit: Unit, tz: str) -> Callable[[Any], int]:
 
     def stamp(cell: Any) -> int:
         if unit == "iso":
-            return iso(cell.isoformat() if isinstance(cell, date) else str(cell))
+            return iso(cell.isoformat() if isinstance(cell, date) else text_of(cell))
         return _epoch(cell, FACTORS[unit])
 
     return stamp
 
 
 def _minute(day: str, minute: str, offset: str, place: tzinfo) -> int:
-    moment = datetime.fromisoformat(f"{day}T{minute}:00{offset}")
+    moment = datetime.fromisoformat(f"{day}T{minute}:00{'Z' if offset == 'UTC' else offset}")
     return epoch_ns(moment if moment.tzinfo is not None else moment.replace(tzinfo=place))
 
 

@@ -44,8 +44,13 @@ class ColumnMap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ask: str = ""
     ask_size: str = ""
     side: str = ""
+    """Who took: buy or sell and their usual short forms, if `side_buy` and `side_sell` do not say otherwise."""
+    side_buy: str = ""
+    """What the column of sides says where a buyer took: `False` in one of whether the buyer was the maker."""
+    side_sell: str = ""
     seq: str = ""
-    """Where there is none, the time numbers the rows: a row gets its ns, or one more than the row before."""
+    """Where there is none, the time numbers the rows: a row gets its ns, or one more than the row before, over all files of
+    one play. Files that share a stamp of a symbol belong into one play, else the second repeats numbers of the first."""
     trade_id: str = ""
     header: bool = True
     delimiter: Literal["comma", "tab", "semicolon", "pipe", "space"] = "comma"
@@ -98,6 +103,8 @@ def _check(mapping: ColumnMap) -> None:
         raise InputError("column map: give one of symbol (a column) and symbol_name (the same for every row)")
     if bool(mapping.venue) == bool(mapping.venue_column):
         raise InputError("column map: give one of venue (the same for every row) and venue_column")
+    if bool(mapping.side_buy) != bool(mapping.side_sell) or (mapping.side_buy and not mapping.side):
+        raise InputError("column map: side_buy and side_sell go together, and with side")
     if not mapping.header and (bad := [name for name in mapping.columns().values() if not _is_position(name)]):
         raise InputError(f"column map: without a header, columns are numbers from 1, found {bad[0]!r}")
 

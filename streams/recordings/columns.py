@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import InputError
 from schemas.events import MAX_NS, MAX_PRICE, MAX_SEQ, Quote, Trade
-from streams.recordings.cells import SIDES, clock_of, number, utc_of_wall, whole
+from streams.recordings.cells import FACTORS, clock_of, number, sides, text_of, utc_of_wall, whole
 from streams.recordings.column_map import DELIMITERS, ColumnMap
 from streams.recordings.lines import LineFile
 from streams.recordings.recording import Recorded, letter
@@ -30,6 +30,7 @@ class RowMaker:
         self.mapping = mapping
         self.stamp = stamp
         self._last: dict[tuple[str, str], int] = {}
+        self._side = sides(mapping.side_buy, mapping.side_sell)
 
     def make(self, row: Mapping[str, Any]) -> Trade | Quote:
         """`row`: field of the map to cell. Raises: `ValueError` with the column and what is wrong."""
@@ -48,13 +49,13 @@ class RowMaker:
             )  # fmt: skip
         return Trade(
             symbol=symbol, venue=venue, seq=seq, ts_event=at, ts_ingest=0, price=_price(row["price"], "price"),
-            size=_size(row.get("size", 1.0), least=5e-324), side=SIDES.get(str(row.get("side", "")).strip().lower(),
-            "unknown"), trade_id=str(row.get("trade_id", ""))[:64],
+            size=_size(row.get("size", 1.0), least=5e-324), side=self._side(row.get("side")),
+            trade_id=text_of(row.get("trade_id"))[:64],
         )  # fmt: skip
 
     def _seq(self, venue: str, symbol: str, at: int, row: Mapping[str, Any]) -> int:
         if "seq" in row:
-            seq = whole(row["seq"])
+            seq = whole(text_of(row["seq"]))
             if seq > MAX_SEQ:
                 raise ValueError(f"expected a sequence number up to {MAX_SEQ}, found {seq}")
             return seq
@@ -66,10 +67,13 @@ class RowMaker:
 class MappedCsv:
     """A CSV, plain or packed, with or without a header."""
 
+    first_ns = 0
+
     def __init__(self, file: LineFile, mapping: ColumnMap) -> None:
         self.file = file
         self.mapping = mapping
-        self.name = file.path.name
+        self.numbered_by_time = not mapping.seq
+        self.name = file.name
         self.symbols = _symbols(mapping)
 
     @property
@@ -119,10 +123,13 @@ class MappedCsv:
 class MappedParquet:
     """A Parquet file; rows count from 1."""
 
+    first_ns = 0
+
     def __init__(self, file: LineFile, mapping: ColumnMap) -> None:
         self.path = file.path
         self.mapping = mapping
-        self.name = file.path.name
+        self.numbered_by_time = not mapping.seq
+        self.name = file.name
         self.symbols = _symbols(mapping)
         self.size = file.size
         self.position = 0
@@ -154,8 +161,14 @@ class MappedParquet:
     def _stamp(self, type_: Any) -> Callable[[Any], int]:
         if not pa.types.is_timestamp(type_):
             return _clock(self.mapping)
-        utc = whole if type_.tz is not None else utc_of_wall(self.mapping.tz)
-        return lambda cell: utc(whole(cell))
+        utc = int if type_.tz is not None else utc_of_wall(self.mapping.tz)
+        factor = FACTORS[type_.unit]
+
+        def stamp(cell: Any) -> int:
+            at = whole(cell) * factor
+            return utc(at) if at <= MAX_NS else at
+
+        return stamp
 
 
 def _clock(mapping: ColumnMap) -> Callable[[Any], int]:
@@ -178,9 +191,9 @@ def _clock(mapping: ColumnMap) -> Callable[[Any], int]:
 
 
 def _plain(column: Any) -> list[Any]:
-    """Cells as Python values; timestamps as ns."""
+    """Cells as Python values; timestamps as a count of their unit, which may be more than ns can hold."""
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64())
+        column = column.cast(pa.int64())
     cells: list[Any] = column.to_pylist()
     return cells
 
@@ -196,8 +209,8 @@ def _require(where: str, declared: Mapping[str, str], found: Sequence[str]) -> N
 
 
 def _name(cell: Any, longest: int) -> str:
-    text = str(cell).strip()
-    if cell is None or not 1 <= len(text) <= longest:
+    text = text_of(cell).strip()
+    if not 1 <= len(text) <= longest:
         raise ValueError(f"expected a name of 1 to {longest} characters, found {text[:40]!r}")
     return text
 

@@ -1,7 +1,8 @@
 """Tells recordings apart by what is in them, and refuses a file that is not what it says it is."""
 
-from collections.abc import Iterable
-from itertools import islice
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ from streams.recordings.lines import LineFile
 from streams.recordings.recording import Recording
 
 HEAD_ROWS: Final = 100
+MOST_BAD: Final = 10_000
+"""Rows without an event before a file is given up: quotes of a thin name may have one side only until it opens."""
 SUFFIXES: Final = (".csv", ".gz", ".zip", ".parquet")
 LEAN_FORMATS: Final[tuple[type[LeanFile], ...]] = (LeanTrades, LeanQuotes, LeanForex)
 FORMATS: Final = (
@@ -30,12 +33,14 @@ def open_recording(path: Path, labels: Labels | None = None, columns: ColumnMap 
 
     `labels`: symbol, day, kind and venue where the name does not say, or says it wrong. `columns`: what its columns
     are; then nothing is guessed.
-    Raises: `InputError` for a file that is empty, damaged, of no known format, of another kind than it says, or whose
-    first rows are all bad.
+    Raises: `InputError` for a file that is empty, damaged, of no known format, of another kind than it says, whose
+    first rows are all bad, or whose rows run backwards in time.
     """
     file = LineFile(path)
     recording = _mapped(file, columns) if columns is not None else _detected(file, labels or Labels())
-    _refuse_if_hopeless(path, recording)
+    stamps = _first_stamps(path, recording)
+    _refuse_if_backwards(path, stamps)
+    recording.first_ns = stamps[0]
     return recording
 
 
@@ -49,11 +54,23 @@ def files_in(paths: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        found = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in SUFFIXES)
+        found = sorted(file for file in _below(path) if file.suffix.lower() in SUFFIXES and file.is_file())
         if not found:
             raise InputError(f"{path}: expected a directory with {', '.join(SUFFIXES)} files, found none")
         files.extend(found)
     return files
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Every file beneath, also behind links to folders; a folder that several lead to once."""
+    seen: set[str] = set()
+    for at, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(at, name) for name in names)
 
 
 def _mapped(file: LineFile, columns: ColumnMap) -> Recording:
@@ -96,16 +113,31 @@ def _lean(file: LineFile, format_: type[LeanFile], labels: Labels) -> Recording:
     return LeanTrades(file, labels.symbol, labels.day)
 
 
-def _refuse_if_hopeless(path: Path, recording: Recording) -> None:
-    """Read the first items: one event is enough, but not one among a hundred is a reason to refuse the file."""
-    first = None
-    for item in islice(recording.items(), HEAD_ROWS):
-        if not isinstance(item, DeadLetter):
-            return
-        first = first or item
-    if first is None:
+def _first_stamps(path: Path, recording: Recording) -> Sequence[int]:
+    """Event times of its first events. One is enough, but not one among ten thousand is a reason to refuse the file."""
+    bad: DeadLetter | None = None
+    stamps: list[int] = []
+    for item in islice(recording.items(), MOST_BAD):
+        if isinstance(item, DeadLetter):
+            bad = bad or item
+        else:
+            stamps.append(item.ts_event)
+            if len(stamps) == HEAD_ROWS:
+                break
+    if not stamps and bad is None:
         raise InputError(f"{path}: no trade and no quote in it")
-    raise InputError(f"{path}:{first.offset}: none of the first rows can be read: {first.detail}")
+    if not stamps and bad is not None:
+        raise InputError(f"{path}:{bad.offset}: none of the first rows can be read: {bad.detail}")
+    return stamps
+
+
+def _refuse_if_backwards(path: Path, stamps: Sequence[int]) -> None:
+    """From the newest to the oldest, everything behind the first rows would be too late for the fold."""
+    falls = sum(after < before for before, after in pairwise(stamps))
+    if falls > 1 and not any(after > before for before, after in pairwise(stamps)):
+        raise InputError(
+            f"{path}: expected rows in the order of time, found them from the newest to the oldest; sort them first"
+        )
 
 
 def _near_miss(labels: Labels, line: bytes) -> str:

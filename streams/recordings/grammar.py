@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 WHOLE: Final = (r"\d{1,15}", "digits")
-MILLISECONDS: Final = (r"\d{1,8}", "milliseconds since midnight")
+MILLISECONDS: Final = (r"\d{1,8}(?:\.\d{1,9})?", "milliseconds since midnight")
 DECIMAL: Final = (r"\d{1,12}(?:\.\d{1,12})?", "a decimal number")
 LETTER: Final = (r"[A-Z]?", "one capital letter or nothing")
 HEX: Final = (r"[0-9A-Fa-f]{0,8}", "up to 8 hexadecimal digits")

@@ -21,12 +21,14 @@ class LeanFile(ABC):
     """One file; a subclass names the grammar of its rows and reads them."""
 
     grammar: ClassVar[Grammar]
+    first_ns = 0
+    numbered_by_time = False
 
     def __init__(self, file: LineFile, symbol: str, day: date, zone_name: str) -> None:
         self.file = file
         self.symbol = symbol
         self.symbols: frozenset[str] | None = frozenset((symbol,))
-        self.name = file.path.name
+        self.name = file.name
         self._starts = hour_starts(day, zone(zone_name))
         self._first_seq = int(f"{day:%Y%m%d}") * ROWS_A_DAY
 
@@ -50,11 +52,12 @@ class LeanFile(ABC):
                     yield letter(self.name, number, "undecodable", self.grammar.explain(line), line)
                 continue
             at, *cells = found.groups()
-            ms = int(at)
+            whole, _, fraction = at.partition(b".")
+            ms, below_ms = int(whole), int(fraction[:6].ljust(6, b"0")) if fraction else 0
             if ms >= DAY_MS:
                 yield letter(self.name, number, "invalid_value", f"expected milliseconds below {DAY_MS}", line)
                 continue
-            item = read(self._first_seq + number, starts[ms // HOUR_MS] + ms * MS, *cells)
+            item = read(self._first_seq + number, starts[ms // HOUR_MS] + ms * MS + below_ms, *cells)
             if isinstance(item, str):
                 yield letter(self.name, number, "invalid_value", item, line)
             elif item is not None:

@@ -15,6 +15,7 @@ from schemas.errors import InputError
 
 BLOCK: Final = 1 << 20
 MAX_LINE: Final = 1 << 24
+BOM: Final = b"\xef\xbb\xbf"
 Packing: TypeAlias = Literal["gzip", "zip", "parquet", "plain"]
 MAGIC: Final[dict[bytes, Packing]] = {
     b"\x1f\x8b": "gzip",
@@ -50,20 +51,27 @@ class LineFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = f"{path.parent.name}/{path.name}".removeprefix("/")
+        """With its folder: LEAN's files of one day are told apart by nothing else."""
         self.packing = packing(path)
         self.size = path.stat().st_size
         self.position = 0
         self.member = self._only_member() if self.packing == "zip" else ""
 
     def lines(self) -> Iterator[bytes]:
-        """Every line without its line feed, from the first on. Raises: `InputError` at a broken or endless line."""
+        """Every line without its line feed, from the first on, without a byte order mark.
+
+        Raises: `InputError` at a broken or endless line.
+        """
         read, rest = 0, b""
         with ExitStack() as stack:
-            disk = stack.enter_context(self.path.open("rb"))
+            disk = stack.enter_context(self._opened())
             try:
                 unpacked = stack.enter_context(self._unpacked(disk))
                 while block := unpacked.read(BLOCK):
                     self.position = disk.tell()
+                    if not read and not rest:
+                        block = block.removeprefix(BOM)
                     lines = (rest + block).split(b"\n")
                     rest = lines.pop()
                     if len(rest) > MAX_LINE:
@@ -82,6 +90,12 @@ class LineFile:
     def head(self, count: int) -> Iterator[bytes]:
         """At most the first `count` lines that are not blank."""
         return islice((line for line in self.lines() if line.strip()), count)
+
+    def _opened(self) -> io.BufferedReader:
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise InputError(f"{self.path}: expected a readable file: {error.strerror}") from error
 
     def _unpacked(self, disk: io.BufferedReader) -> "io.BufferedReader | gzip.GzipFile | zipfile.ZipExtFile":
         if self.packing == "gzip":

@@ -17,9 +17,14 @@ MAX_SOURCE: Final = 500
 class Recording(Protocol):
     """One recorded file. `ts_ingest` of everything it gives is 0: whoever writes an event stamps it."""
 
+    first_ns: int
+    """Event time of its first event, by which it is opened; 0 where nobody has looked."""
+    numbered_by_time: bool
+    """Whether its numbers come from its stamps, so that another file may have given the same."""
+
     @property
     def name(self) -> str:
-        """File name: the source of its dead letters."""
+        """Folder and file name: the source of its dead letters."""
 
     @property
     def symbols(self) -> frozenset[str] | None:

@@ -21,22 +21,35 @@ WEEK_NS: Final = 7 * 86_400 * NS
 
 
 def merged(recordings: Sequence[Recording], symbols: frozenset[str] = frozenset()) -> Iterator[Timed]:
-    """Items of all recordings with the time at which each is due, never falling; one item a recording is in memory.
+    """Items of all recordings with the time at which each is due, never falling; a recording is opened when its first is.
 
     Equal times keep the order of the recordings. An event that steps back within its file keeps its place there: it
-    is due when the newest before it was. `symbols`: only these, in capitals; all where empty.
+    is due when the newest before it was. Numbers that come from stamps rise over all recordings of a symbol. `symbols`:
+    only these, in capitals; all where empty.
     """
-    return heapq.merge(*(_timed(recording, symbols) for recording in recordings), key=itemgetter(0))
+    given: dict[tuple[type, str, str], int] = {}
+    for at, item, by_time in heapq.merge(*(_timed(each, symbols) for each in recordings), key=itemgetter(0)):
+        if item is not None:
+            yield at, _numbered(item, given) if by_time else item
 
 
-def _timed(recording: Recording, symbols: frozenset[str]) -> Iterator[Timed]:
-    newest = 0
+def _timed(recording: Recording, symbols: frozenset[str]) -> Iterator[tuple[int, Recorded | None, bool]]:
+    newest, by_time = recording.first_ns, recording.numbered_by_time
+    yield newest, None, by_time  # what is behind this is read when it is due
     for item in recording.items():
         if not isinstance(item, DeadLetter):
             if symbols and item.symbol.upper() not in symbols:
                 continue
             newest = max(newest, item.ts_event)
-        yield newest, item
+        yield newest, item, by_time
+
+
+def _numbered(item: Recorded, given: dict[tuple[type, str, str], int]) -> Recorded:
+    if isinstance(item, DeadLetter):
+        return item
+    key = (type(item), item.venue, item.symbol)
+    seq = given[key] = max(item.seq, given.get(key, -1) + 1)
+    return item if seq == item.seq else replace(item, seq=seq)
 
 
 @dataclass(slots=True)

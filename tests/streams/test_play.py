@@ -164,6 +164,8 @@ def test_only_wanted_symbols_are_played(tmp_path: Path) -> None:
     paths = [spy(tmp_path, 0), spy(tmp_path, 0, 5, name="lean_usa_tick_ibm_20131007_trade.csv.gz")]
     writer, _ = played(paths, PlayOptions(symbols=frozenset({"ibm"})))
     assert {event.symbol for event in writer.events if isinstance(event, Trade)} == {"IBM"}
+    with pytest.raises(InputError, match="none of IMB is in the recordings; they hold IBM, SPY"):
+        played(paths, PlayOptions(symbols=frozenset({"spy", "imb"})))
     with pytest.raises(InputError, match="none of QQQ is in the recordings; they hold IBM, SPY"):
         played(paths, PlayOptions(symbols=frozenset({"QQQ"})))
 

@@ -36,6 +36,22 @@ def restart(clickhouse: ClickHouse) -> None:
     clickhouse.program.await_ready(lambda: answers(clickhouse.port), within_s=20)
 
 
+def blocks_of(clickhouse: ClickHouse, size: int) -> int:
+    """How many blocks of the engine's own memory, of this many bytes, are in use."""
+    return int(clickhouse.run(f"SELECT allocations - deallocations FROM system.jemalloc_bins WHERE size = {size}"))
+
+
+def test_nothing_is_remembered_of_what_was_counted(clickhouse: ClickHouse) -> None:
+    clickhouse.run("CREATE TABLE counted (n UInt64) ENGINE = MergeTree ORDER BY n")
+    clickhouse.run("INSERT INTO counted SELECT number FROM numbers(1000)")
+    before = 0
+    for number in range(700):
+        if number == 200:
+            before = blocks_of(clickhouse, 48)
+        clickhouse.run(f"SELECT n % 3 AS m, count() FROM counted WHERE n > {number} GROUP BY m")
+    assert blocks_of(clickhouse, 48) - before < 250
+
+
 def test_nothing_is_remembered_of_conditions_and_the_allocator_takes_our_advice(clickhouse: ClickHouse) -> None:
     clickhouse.run("CREATE TABLE conditions (n UInt64) ENGINE = MergeTree ORDER BY tuple()")
     clickhouse.run("INSERT INTO conditions SELECT number FROM numbers(100000)")

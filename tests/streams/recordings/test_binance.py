@@ -12,7 +12,7 @@ from streams.recordings.binance_messages import TICKER
 from streams.recordings.detect import open_recording
 from streams.recordings.lines import LineFile
 from streams.recordings.recording import Recorded
-from tests.streams.recordings.files import gzipped, only, read
+from tests.streams.recordings.files import gzipped, only, plain, read
 
 MS = 1_000_000
 T0 = 1_723_161_250_000_000_000
@@ -174,6 +174,46 @@ def test_a_capture_of_futures_tickers_alone_is_told_from_spot(
 ) -> None:
     (quote,) = only(Quote, capture(tmp_path, futures_ticker(7, symbol, more)))
     assert (quote.venue, quote.symbol, quote.ts_event) == (venue, symbol, T0 + 6 * MS)
+
+
+def aggregate(ms: int, number: int, market: str = "BTCUSDT", more: str = ',"M":true') -> str:
+    sent = T0 // MS + ms
+    return at(
+        ms,
+        f'{{"stream":"{market.lower()}@aggTrade","data":{{"e":"aggTrade","E":{sent},"s":"{market}","a":{number},"p":"100.5",'
+        f'"q":"0.25","f":{number},"l":{number + 1},"T":{sent - 2},"m":true{more}}}}}',
+    )
+
+
+@pytest.mark.parametrize(("more", "venue"), [(',"M":true', "BINANCE"), ("", "BINANCE_USDM")])
+def test_aggregate_trades_are_trades_where_there_are_no_others(tmp_path: Path, more: str, venue: str) -> None:
+    (found,) = capture(tmp_path, aggregate(5, 42, more=more))
+    assert found == Trade(
+        symbol="BTCUSDT", venue=venue, seq=42, ts_event=T0 + 3 * MS, ts_ingest=0, price=100.5, size=0.25, side="sell",
+        trade_id="42",
+    )  # fmt: skip
+
+
+def test_no_trade_is_counted_in_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [aggregate(0, 42), trade(1, 7), aggregate(2, 43), trade(3, 8)]
+    assert [each.seq for each in only(Trade, capture(tmp_path, *both))] == [7, 8]
+    monkeypatch.setattr("streams.recordings.binance.HEAD", 1)
+    items = capture(tmp_path, *both)
+    assert [each.seq for each in only(Trade, items)] == [42, 43]
+    assert {each.detail for each in only(DeadLetter, items)} == {
+        "no use for stream 'btcusdt@trade': the trades of this symbol come from aggTrade"
+    }
+
+
+@pytest.mark.parametrize("cut", [1, 1_000, 1_000_000])
+def test_receive_times_may_be_in_milliseconds_microseconds_or_nanoseconds(tmp_path: Path, cut: int) -> None:
+    lines = [
+        f"{int(line.partition(' ')[0]) // cut} {line.partition(' ')[2]}"
+        for line in (depth(0, 1, 4), ticker(30, 5), depth(100, 5, 6))
+    ]
+    recording = open_recording(plain(tmp_path / "capture.raw", *lines))
+    (quote,) = only(Quote, read(recording))
+    assert quote.ts_event == T0 + 1_300 * MS
 
 
 def late(monkeypatch: pytest.MonkeyPatch) -> None:

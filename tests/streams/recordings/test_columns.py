@@ -94,6 +94,10 @@ def test_a_map_may_be_a_toml_file(tmp_path: Path) -> None:
         ("kind=trade,header=no,ts=t,price=p,symbol=s,venue=X", "Expected `bool`"),
         ("kind=trade,header=false,ts=t,price=2,symbol_name=s,venue=X", "columns are numbers from 1, found 't'"),
         ("kind=trade,ts", "expected key=value, found 'ts'"),
+        (
+            "kind=trade,ts=t,price=p,symbol=s,venue=X,side=d,side_buy=x",
+            "side_buy and side_sell go together, and with side",
+        ),
         ("missing.toml", "missing.toml: expected a column map in TOML"),
     ],
 )
@@ -124,7 +128,7 @@ def test_a_bad_row_is_a_dead_letter_and_the_rest_goes_on(tmp_path: Path, row: st
     items = played(plain(tmp_path / "t.csv", "sym,qty,px,time,extra", good, row, good), TRADES)
     assert [type(item) for item in items] == [Trade, DeadLetter, Trade]
     bad = only(DeadLetter, items)[0]
-    assert (bad.source, bad.offset, bad.reason, bad.raw) == ("t.csv", 3, reason, row.encode())
+    assert (bad.source, bad.offset, bad.reason, bad.raw) == (f"{tmp_path.name}/t.csv", 3, reason, row.encode())
     assert detail in bad.detail
 
 
@@ -188,7 +192,73 @@ def test_numbers_of_the_file_are_kept_where_it_has_them(tmp_path: Path) -> None:
     assert (trade.seq, trade.trade_id) == (77, "x-77")
 
 
+SIDED = "kind=trade,ts=time,price=px,side=side,symbol_name=A,venue=X,ts_unit=ms"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        pytest.param(
+            "", {"buy": "buy", " Sell ": "sell", "B": "buy", "A": "sell", "-1": "sell", "": "unknown"}, id="ours"
+        ),
+        pytest.param(
+            ",side_buy=False,side_sell=true", {"false": "buy", "True": "sell", "": "unknown"}, id="buyer is maker"
+        ),
+        pytest.param(",side_buy=1,side_sell=-1", {"1": "buy", "-1": "sell", "0": "unknown"}, id="tick rule"),
+    ],
+)
+def test_sides_are_read_as_the_file_calls_them(tmp_path: Path, more: str, words: dict[str, str]) -> None:
+    path = plain(tmp_path / "t.csv", "time,px,side", *(f"{T0_MS},1,{word}" for word in words))
+    assert [each.side for each in only(Trade, played(path, SIDED + more))] == list(words.values())
+
+
+@pytest.mark.parametrize("word", ["ask", "True", "0", "x"])
+def test_a_word_that_may_mean_either_side_is_not_taken_for_none(tmp_path: Path, word: str) -> None:
+    path = plain(tmp_path / "t.csv", "time,px,side", f"{T0_MS},1,buy", f"{T0_MS},1,{word}")
+    (bad,) = only(DeadLetter, played(path, SIDED))
+    assert bad.detail.startswith(
+        f"expected a side, buy or b or 1 or +1 or sell or s or a or -1, found '{word.lower()}'"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["20130924 04:53:20.5", "2013-09-24 04:53:20.5+00", "2013-09-24 04:53:20.500 UTC", "2013-09-24T00:53:20.5-04"],
+)
+def test_times_as_postgres_and_truefx_write_them(text: str) -> None:
+    assert clock_of("iso", "UTC")(text) == 1_379_998_400_500_000_000
+
+
 class TestParquet:
+    def test_bytes_and_nulls_are_text_and_nothing(self, tmp_path: Path) -> None:
+        path = table(
+            tmp_path,
+            {
+                "sym": pa.array([b"SPY", b"\xff", b"SPY"], pa.binary()), "px": [1.0, 2.0, 3.0], "time": [T0_MS] * 3,
+                "qty": [1, 1, 1], "id": ["x", "y", None], "side": [1.0, 1.0, -1.0], "no": [1.0, 2.0, 3.0],
+            },
+        )  # fmt: skip
+        first, bad, last = played(path, TRADES + ",trade_id=id,side=side,seq=no")
+        assert isinstance(first, Trade)
+        assert isinstance(last, Trade)
+        assert isinstance(bad, DeadLetter)
+        assert (first.symbol, first.trade_id, first.side, first.seq) == ("SPY", "x", "buy", 1)
+        assert (last.symbol, last.trade_id, last.side, last.seq) == ("SPY", "", "sell", 3)
+        assert "can't decode byte 0xff" in bad.detail
+
+    @pytest.mark.parametrize("tz", [None, "UTC"])
+    def test_a_stamp_beyond_what_ns_can_hold_is_one_bad_row(self, tmp_path: Path, tz: str | None) -> None:
+        stamps = [T0_MS * 1_000, 253_370_764_800_000_000, 2**62, T0_MS * 1_000 + 1]
+        columns = {
+            "time": pa.array(stamps, pa.timestamp("us", tz=tz)),
+            "px": [1.0] * 4,
+            "qty": [1] * 4,
+            "sym": ["A"] * 4,
+        }
+        found = played(table(tmp_path, columns), TRADES)
+        assert [type(each) for each in found] == [Trade, DeadLetter, DeadLetter, Trade]
+        assert [each.ts_event // 1_000 for each in only(Trade, found)] == [stamps[0], stamps[-1]]
+
     def test_rows_are_the_same_as_those_of_the_csv(self, tmp_path: Path) -> None:
         rows = [("A", 1.5 + i, 100 + i, T0_MS + i) for i in range(20_000)]
         names = ("sym", "px", "qty", "time")

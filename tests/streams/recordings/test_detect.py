@@ -1,6 +1,7 @@
 """What a file is told to be, by its content, its name and the options; and what is refused."""
 
 import random
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
@@ -135,6 +136,30 @@ def test_a_directory_gives_all_its_recordings_sorted(tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(InputError, match="expected a directory with"):
         files_in([empty])
+
+
+def test_a_directory_is_entered_through_links_and_each_once(tmp_path: Path) -> None:
+    plain(tmp_path / "elsewhere/spy.csv", TRADE)
+    played = tmp_path / "played"
+    plain(played / "a.csv", TRADE)
+    (played / "equity").symlink_to(tmp_path / "elsewhere")
+    (played / "round").symlink_to(played)
+    assert files_in([played]) == [played / "a.csv", played / "equity/spy.csv"]
+
+
+def test_a_file_may_begin_with_many_rows_that_give_nothing(tmp_path: Path) -> None:
+    rows = [*["34200000,0,0,0,0,Q,1,0"] * 500, BOTH_SIDES]
+    path = plain(tmp_path / "lean_usa_tick_spy_20131007_quote.csv", *rows)
+    assert Counter(map(type, read(open_recording(path)))) == {DeadLetter: 500, Quote: 1}
+
+
+def test_rows_from_the_newest_to_the_oldest_are_refused(tmp_path: Path) -> None:
+    rows = [f"{34200000 - ms},1674100,100,Q,1,0" for ms in (0, 0, 5, 7, 7)]
+    path = plain(tmp_path / "lean_usa_tick_spy_20131007_trade.csv", *rows)
+    with pytest.raises(InputError, match=r"order of time, found them from the newest to the oldest; sort them first"):
+        open_recording(path)
+    path = plain(tmp_path / "lean_usa_tick_spy_20131007_trade.csv", *rows, "34200001,1674100,100,Q,1,0")
+    assert len(read(open_recording(path))) == 6
 
 
 class TestRealFilesThatAreNotTicks:

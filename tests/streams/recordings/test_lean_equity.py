@@ -77,6 +77,11 @@ def test_official_and_foreign_auction_prints_set_no_bar_and_everything_else_does
     assert counts_in_bars(flags) is counts
 
 
+def test_milliseconds_may_have_a_fraction(tmp_path: Path) -> None:
+    first, second = only(Trade, trades(tmp_path, "34200000,1,1,Q,,0", "34200000.1234,1,1,Q,,0"))
+    assert second.ts_event - first.ts_event == 123_400
+
+
 def test_a_suspicious_trade_is_kept_but_sets_no_bar(tmp_path: Path) -> None:
     (trade,) = only(Trade, trades(tmp_path, "34200000,1674100,400,Q,1,1"))
     assert not trade.in_bars
@@ -105,7 +110,7 @@ def test_a_bad_row_is_a_dead_letter_with_its_line_and_the_rest_goes_on(
     assert isinstance(last, Trade)
     assert last.seq == first.seq + 2
     assert isinstance(bad, DeadLetter)
-    assert (bad.source, bad.offset, bad.reason, bad.raw) == ("trade.csv", 2, reason, row.encode())
+    assert (bad.source, bad.offset, bad.reason, bad.raw) == (f"{tmp_path.name}/trade.csv", 2, reason, row.encode())
     assert detail in bad.detail
 
 

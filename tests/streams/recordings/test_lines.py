@@ -31,6 +31,19 @@ def test_lines_are_the_same_however_the_file_is_packed_and_read(
         assert file.position == file.size == path.stat().st_size
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xef\xbb\xbf1,x\n2,y\n")
+    assert list(LineFile(path).lines()) == [b"1,x", b"2,y"]
+
+
+def test_a_file_that_cannot_be_opened_any_more_is_told(tmp_path: Path) -> None:
+    file = LineFile(plain(tmp_path / "t.csv", "1,x"))
+    (tmp_path / "t.csv").unlink()
+    with pytest.raises(InputError, match="expected a readable file: No such file"):
+        list(file.lines())
+
+
 def test_the_position_moves_while_a_large_file_is_read(tmp_path: Path) -> None:
     file = LineFile(plain(tmp_path / "large.csv", *(f"{number:0100d}" for number in range(50_000))))
     positions = {file.position for _ in file.lines()}

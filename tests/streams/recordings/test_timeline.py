@@ -26,6 +26,8 @@ class ListRecording:
     symbols: frozenset[str] | None = None
     size: int = 0
     position: int = 0
+    first_ns: int = 0
+    numbered_by_time: bool = False
 
     def items(self) -> Iterator[Recorded]:
         yield from self.rows
@@ -61,6 +63,32 @@ def beats(items: Sequence[tuple[float, Said]]) -> list[tuple[int, str]]:
 def test_recordings_are_merged_by_event_time_and_equal_times_keep_their_order() -> None:
     items = merged([ListRecording([trade(1, 1), trade(3, 2)]), ListRecording([quote(0, 3), quote(1, 4), quote(4, 5)])])
     assert [item.seq for _, item in items if not isinstance(item, DeadLetter)] == [3, 1, 4, 2, 5]
+
+
+def test_numbers_that_come_from_stamps_rise_over_all_recordings_of_a_symbol() -> None:
+    first = ListRecording([trade(1, 10), trade(2, 20), trade(2, 21)], numbered_by_time=True)
+    second = ListRecording([trade(2, 20), trade(2, 21), quote(2, 20), trade(3, 30)], numbered_by_time=True)
+    its_own = ListRecording([trade(2, 20, venue="W")])
+    found = [item for _, item in merged([first, second, its_own]) if not isinstance(item, DeadLetter)]
+    assert [each.seq for each in found if isinstance(each, Trade) and each.venue == "V"] == [10, 20, 21, 22, 23, 30]
+    assert [each.seq for each in only(Quote, found)] == [20]
+    assert [each.seq for each in only(Trade, found) if each.venue == "W"] == [20]
+
+
+def test_a_recording_is_opened_when_its_first_event_is_due() -> None:
+    opened: list[str] = []
+
+    class Watched(ListRecording):
+        def items(self) -> Iterator[Recorded]:
+            opened.append(self.name)
+            yield from self.rows
+
+    days = [Watched([bad(1), trade(day, day)], str(day), first_ns=(T0 + day) * NS) for day in (3, 1, 2)]
+    seen = []
+    for at, item in merged(days):
+        seen.append((at // NS - T0, type(item), len(opened)))
+    assert opened == ["1", "2", "3"]
+    assert seen == [(day, kind, day) for day in (1, 2, 3) for kind in (DeadLetter, Trade)]
 
 
 def test_an_event_that_steps_back_keeps_its_place_in_its_file() -> None:
