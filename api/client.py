@@ -84,6 +84,7 @@ class _Any(msgspec.Struct):
     epoch: str = ""
     seqs: Mapping[str, Mapping[str, int]] = {}
     reconnect_after_ms: int = 0
+    recovered: Mapping[str, Mapping[str, bool]] = {}
 
 
 _FRAME: Final = msgspec.json.Decoder(list[_Any])
@@ -97,6 +98,8 @@ class Positions:
     last: dict[tuple[str, str], int] = field(default_factory=dict)
     returned: bool = False
     """We have been here before: a stream that we do not know has begun while we were away."""
+    whole: set[str] = field(default_factory=set)
+    """Channels to which the server listened before we left: it has whatever has begun there since then."""
 
     def resume(self, want: Want) -> tuple[Mapping[str, Mapping[str, int]], Sequence[Missed]]:
         """By channel and symbol, the last number that we have; and what does not fit into one message, which is missed."""
@@ -126,6 +129,8 @@ class Positions:
                 return self._heartbeat(message)
             case "welcome":
                 return self._welcome(message)
+            case "ack":
+                self._acknowledge(message)
         return []
 
     def _update(self, message: _Any) -> list[Heard]:
@@ -135,11 +140,16 @@ class Positions:
             return []
         self.last[stream] = message.seq
         follows = message.seq - 1 - message.conflated if message.prev is None else message.prev
+        begins = last is None and self._may_have_begun_before(message)
         if last is None:
             last = 0 if self.returned else follows
-        missed = follows > last or (message.prev is not None and follows != last)
+        missed = begins or follows > last or (message.prev is not None and follows != last)
         told: list[Heard] = [Missed(*stream, last, "gap")] if missed else []
         return [*told, _told(message)]
+
+    def _may_have_begun_before(self, message: _Any) -> bool:
+        """Whether it is only the first that the server knows of, and others may have come while neither of us listened."""
+        return self.returned and message.prev == 0 and message.seq > 1 and message.channel not in self.whole
 
     def _snapshot(self, message: _Any) -> list[Heard]:
         stream = (message.channel, message.symbol)
@@ -168,12 +178,18 @@ class Positions:
         """Numbers of another log say nothing about this one."""
         before, self.epoch = self.epoch, message.epoch
         self.returned = before != ""
+        self.whole.clear()
         if before in ("", message.epoch):
             return []
         self.returned = False
         missed: list[Heard] = [Missed(*stream, seq, "new_log") for stream, seq in self.last.items()]
         self.last.clear()
         return missed
+
+    def _acknowledge(self, message: _Any) -> None:
+        """Who can go on where we were was there when we left."""
+        whole = {channel for channel, streams in message.recovered.items() if all(streams.values())}
+        self.whole = (self.whole - message.recovered.keys()) | whole
 
 
 def _told(message: _Any) -> Message:

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from api.feed.hub import FeedHub
 from api.feed.limits import MAX_MESSAGE_BYTES
 from api.http_limits import BoundedHttp
+from api.websocket_limits import BoundedWebSocket
 
 SEND_BUFFER_BYTES: Final = 256 * 1024
 USER_TIMEOUT_MS: Final = 5_000
@@ -51,7 +52,7 @@ class FeedServer(uvicorn.Server):
     def __init__(self, app: FastAPI, hub: FeedHub) -> None:
         super().__init__(
             uvicorn.Config(
-                app, http=BoundedHttp, ws="websockets-sansio", ws_max_size=MAX_MESSAGE_BYTES, ws_per_message_deflate=False,
+                app, http=BoundedHttp, ws=BoundedWebSocket, ws_max_size=MAX_MESSAGE_BYTES, ws_per_message_deflate=False,
                 ws_ping_interval=PING_S, ws_ping_timeout=PING_S, timeout_graceful_shutdown=GRACE_S, lifespan="on",
                 limit_concurrency=hub.limits.max_clients + MAX_REQUESTS,
                 access_log=False, server_header=False, log_config=None,

@@ -16,8 +16,8 @@ from infra.nightly.fold import MatrixShards
 from infra.nightly.reading import archive_of, polls_of
 from infra.rule_changes import vocabulary
 from infra.served import ClickHouseServed
+from infra.session_log import offsets_at
 from infra.settings import Settings
-from infra.verify import offsets_at
 from processors.columns import LogStretch
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.rule_fields import needs_scores
@@ -122,9 +122,9 @@ class _Backtesting:
         """Of a time: the first record that the topic has from then on, or that is stored where the topic begins later."""
         if not isinstance(bound, int):
             return bound or {}
+        found = offsets_at(self.settings.kafka, bound // 1_000_000)
         kept = {
-            p: min(max(offset, self.held[p][0]), self.held[p][1])
-            for p, offset in offsets_at(self.settings.kafka, bound).items()
+            p: high if (at := found[p]) is None else min(max(at, low), high) for p, (low, high) in self.held.items()
         }
         rows = database.rows(
             f"SELECT src_partition, min(src_offset) FROM `{name}`.features WHERE log_id = {{log:String}} "  # noqa: S608

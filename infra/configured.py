@@ -38,6 +38,7 @@ class Line:
 def load(environment: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
     """The settings in force; raises `SettingsError` naming what is unknown or impossible."""
     settings = _validated(_gathered(environment, file)[0])
+    settings = settings.model_copy(update={"data": settings.data.expanduser()})
     _confirm_folder(settings.data)
     return settings
 
@@ -126,6 +127,8 @@ def _parsed(name: str, value: Any, default: Any) -> Any:
     """Lists and tables, which their defaults tell from the rest, are written as JSON; durations as seconds or ISO 8601."""
     if not isinstance(value, str):
         return value
+    if isinstance(default, Path) and not value.strip():
+        raise SettingsError(f"{name}: expected a path, was {value!r}; an empty one would be the working directory")
     if not isinstance(default, tuple | dict):
         return value.strip()
     import json  # noqa: PLC0415

@@ -7,6 +7,7 @@ Which log it is stands in the metadata of every file; files may overlap.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -49,12 +50,13 @@ class ParquetArchive:
     def read(self, partition: int, first: int, end: int) -> Iterator[Archived]:
         """The records `[first, end)`, and what is missing of them. `LogError` for another log, `InputError` for a torn file."""
         at, firsts = first, self._firsts(partition)
-        for start in firsts[max(0, bisect_right(firsts, first) - 1) :]:
-            if at >= end:
-                return
-            for poll in self._polls(partition, start, at, end):
+        while at < end:
+            before = at
+            for poll in self._polls(partition, self._reaching(partition, firsts, at), at, end):
                 yield Archived(decode(poll), _holes(poll.offsets, at))
                 at = poll.offsets[-1] + 1
+            if at == before:
+                break
         if at < end:
             yield Archived(decode(Poll(partition, [], [], [])), [(at, end)])
 
@@ -91,19 +93,36 @@ class ParquetArchive:
             raise InputError(f"{self.directory}: expected a Parquet archive of events, found no directory")
         return sorted(int(path.stem) for path in (self.directory / f"p{partition:02d}").glob("[0-9]*.parquet"))
 
-    def _table(self, partition: int, first: int) -> Any:
+    def _reaching(self, partition: int, firsts: Sequence[int], at: int) -> int | None:
+        """The file to read from there on: the newest that begins no later and reaches behind it, else the next one."""
+        behind = bisect_right(firsts, at)
+        for first in reversed(firsts[:behind]):
+            with self._opened(partition, first) as file:
+                group = file.metadata.row_group(file.num_row_groups - 1)
+                if group.column(0).statistics.max >= at:
+                    return first
+        return firsts[behind] if behind < len(firsts) else None
+
+    @contextmanager
+    def _opened(self, partition: int, first: int) -> Iterator[Any]:
         path = self._path(partition, first)
         try:
             with pq.ParquetFile(path) as file:
-                table = file.read()
+                schema = file.schema_arrow
+                found = (schema.metadata or {}).get(_LOG, b"").decode()
+                if found != self.log_id or schema.remove_metadata() != _SCHEMA:
+                    raise LogError(f"{path}: expected records of log {self.log_id}, found those of {found or 'no log'}")
+                yield file
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{path}: expected archived events, found what cannot be read ({error})") from error
-        found = (table.schema.metadata or {}).get(_LOG, b"").decode()
-        if found != self.log_id or table.schema.remove_metadata() != _SCHEMA:
-            raise LogError(f"{path}: expected records of log {self.log_id}, found those of {found or 'no log'}")
-        return table
 
-    def _polls(self, partition: int, first: int, at: int, end: int) -> Iterator[Poll]:
+    def _table(self, partition: int, first: int) -> Any:
+        with self._opened(partition, first) as file:
+            return file.read()
+
+    def _polls(self, partition: int, first: int | None, at: int, end: int) -> Iterator[Poll]:
+        if first is None:
+            return
         table = self._table(partition, first)
         offsets = table["offset"].to_numpy()
         start, stop = np.searchsorted(offsets, [at, end]).tolist()

@@ -21,10 +21,13 @@ from bytewax.recovery import init_db_dir
 
 from infra.private import OWNER_ALONE, private_folder
 from infra.seeds import Seed, read_seed, sync_directory
-from schemas.errors import RecoveryError, TickwireError
+from schemas.errors import DiskError, RecoveryError, TickwireError
 
 State: TypeAlias = Literal["ready", "missing", "changed", "new"]
 PART: Final = "part-0.sqlite3"
+FULL: Final = "a full disk"
+FAILING: Final = "a disk that fails"
+MEND: Final = "nothing is lost: make room, or mend the disk, and start again"
 NEWEST: Final = """
 SELECT state_key, ser_change FROM snaps WHERE step_id LIKE ? ESCAPE '\\'
 AND snap_epoch = (SELECT max(snap_epoch) FROM snaps AS newer WHERE newer.step_id = snaps.step_id
@@ -58,6 +61,11 @@ class RecoveryStore:
     @property
     def _record(self) -> Path:
         return self.root / f"{self.group}.json"
+
+    @property
+    def _old(self) -> Path:
+        """Where `replace` keeps it for a moment."""
+        return self.path.with_name(f"{self.path.name}.old")
 
     def state(self, stored: Callable[[], set[str]]) -> State:
         """What is there: usable state, none though there must be, that of another computation, or no history at all.
@@ -97,7 +105,10 @@ class RecoveryStore:
         sync_directory(self.root)
 
     def check(self, restore: Callable[[bytes], object]) -> None:
-        """Raise `RecoveryError` unless everything in it can be gone on from; `restore` makes a shard of a snapshot."""
+        """Raise `RecoveryError` unless everything in it can be gone on from; `restore` makes a shard of a snapshot.
+
+        `DiskError` where it is the disk that cannot be read.
+        """
         check_owner(self.root)
         check_owner(self.path)
         part = self.path / PART
@@ -107,10 +118,8 @@ class RecoveryStore:
             for key, raw in self._snapshots(part):
                 _check_snapshot(part, key, raw, restore)
         except sqlite3.Error as error:
-            if _no_room(error):
-                raise RecoveryError(
-                    part, f"a full disk ({error})", "make room and start again: nothing is lost"
-                ) from error
+            if found := _of_the_disk(error):
+                raise DiskError(part, f"{found} ({error})", MEND) from error
             raise RecoveryError(part, f"a SQLite file that is damaged ({error})") from error
         for partition, seed in self.seeds().items():
             if seed.snapshot:
@@ -124,9 +133,9 @@ class RecoveryStore:
     def replace(self, fill: Callable[[Path], None]) -> None:
         """Put a new store, with what `fill` writes beside Bytewax's file, in the place of this one.
 
-        The old one stays until the new one is whole: a rebuild that is killed leaves it as it was.
+        The old one stays until the new one is whole: a rebuild that is killed leaves it as it was (`put_back`).
         """
-        building, old = (self.path.with_name(f"{self.path.name}.{word}") for word in ("building", "old"))
+        building, old = self.path.with_name(f"{self.path.name}.building"), self._old
         for leftover in (building, old):
             if leftover.exists():
                 shutil.rmtree(leftover)
@@ -139,6 +148,11 @@ class RecoveryStore:
         self.note()
         if old.exists():
             shutil.rmtree(old)
+
+    def put_back(self) -> None:
+        """Have the former store again where a kill came between `replace` moving it aside and the new one into its place."""
+        if self._old.exists() and not self.path.exists():
+            self._old.rename(self.path)
 
     def _last(self) -> Record | None:
         try:
@@ -160,15 +174,13 @@ class RecoveryStore:
 
 @contextmanager
 def naming_failures(path: Path) -> Iterator[None]:
-    """Say what became of the disk under the store, where Bytewax ends with SQLite's words alone."""
+    """`DiskError` for what became of the disk under the store, where Bytewax ends with SQLite's words alone."""
     try:
         yield
     except RuntimeError as error:
         if "SqliteFailure" not in str(error):
             raise
-        found = "a full disk" if "DiskFull" in str(error) else "a disk that fails"
-        todo = "nothing is lost: make room, or mend the disk, and start again"
-        raise RecoveryError(path, f"{found} ({error})", todo) from error
+        raise DiskError(path, f"{FULL if 'DiskFull' in str(error) else FAILING} ({error})", MEND) from error
 
 
 def request_path(data: Path, group: str = "0") -> Path:
@@ -229,5 +241,7 @@ def _check_state(where: object, restore: Callable[[bytes], object], snapshot: by
         raise RecoveryError(where, f"a snapshot that cannot be gone on from ({error})") from error
 
 
-def _no_room(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL
+def _of_the_disk(error: sqlite3.Error) -> str:
+    """What is wrong with the disk; empty where it is the file."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details of an I/O error
+    return {sqlite3.SQLITE_FULL: FULL, sqlite3.SQLITE_IOERR: FAILING}.get(code, "")

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 
 import redis
@@ -19,15 +19,15 @@ from infra.clock import WallClock
 from infra.clock_watch import ClockWatch
 from infra.composition import ShardMaker, calendars, load_model, rules, sessions, step_name
 from infra.drained import Drained
+from infra.draining import drain
 from infra.kafka_log import KafkaLog
 from infra.kafka_writer import KafkaWriter
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
 from infra.log_records import LogRecords, adopt
 from infra.log_watch import LogWatch
 from infra.models.changes import write_change
-from infra.models.triton_shadow import live_model
+from infra.models.triton_shadow import live_model, remembered
 from infra.models.watch import ModelWatch
-from infra.rebuild import RebuildReport
 from infra.recovery import naming_failures, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
@@ -37,12 +37,11 @@ from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
 from infra.trade_history import ClickHouseTradeHistory
 from infra.writers import Lease
-from infra.writing import ours, writing
+from infra.writing import writing
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from processors.scores import NO_MODEL
 from processors.shard import ShardOutput
 from schemas.control import ModelChange
-from schemas.errors import RecoveryError
 from schemas.rows import SCORE_STATUS_KEY
 from schemas.tables import tables
 from streams.audit import Notes
@@ -80,10 +79,12 @@ def run(
         logs, known = confirmed_logs(settings, telemetry)
         asked = wanted.rebuild or request_path(settings.data, group).exists()
         end = partial(stop.ask, 1)
+
+        def rest(reader: KafkaLog, log: LogIdentity, wanted: Wanted) -> None:
+            _go(_Scoring(settings, reader, telemetry, group, lease), log, stop, wanted)
+
         with ClockWatch(end) as clock:
-            if wanted.live and not _drain(
-                settings, logs[:-1], chosen, lambda log: _Scoring(settings, log, telemetry, group, lease), stop
-            ):
+            if wanted.live and not drain(settings, logs[:-1], chosen, rest, stop):
                 clock.complain()
                 return
             _tell_lost(settings, logs, telemetry)
@@ -94,37 +95,6 @@ def run(
                 _go(scoring, logs[-1], stop, replace(wanted, rebuild=asked), tidy)
         watch.complain()
         clock.complain()
-
-
-def _drain(
-    settings: Settings,
-    closed: Sequence[LogIdentity],
-    partitions: Sequence[int],
-    scoring: "Callable[[KafkaLog], _Scoring]",
-    stop: Stop,
-) -> bool:
-    """Fold what is left of closed logs, under their own identities; False where told to stop before that was done."""
-    drained = Drained(settings.data / "recovery")
-    for log in closed:
-        if left := drained.unfinished(log, partitions):
-            reader = replace(reader_of(settings.kafka, log, partitions), gives_up=True)
-            gaps: list[tuple[int, int, int]] = []
-            wanted = Wanted(accept_loss=True, last=False, done=partial(_note_gaps, gaps))
-            try:
-                _go(scoring(reader), log, stop, wanted)
-            except Exception as error:
-                if not isinstance(ours(error), RecoveryError):
-                    raise
-                structlog.get_logger().warning("state of a closed log is rebuilt", reason=str(ours(error)))
-                _go(scoring(reader), log, stop, replace(wanted, rebuild=True))
-            if stop.is_set():
-                return False
-            drained.mark(log, left, reader.lost, gaps)
-    return True
-
-
-def _note_gaps(gaps: list[tuple[int, int, int]], report: RebuildReport) -> None:
-    gaps += report.lost
 
 
 def _tell_lost(settings: Settings, logs: Sequence[LogIdentity], telemetry: Telemetry) -> None:
@@ -144,6 +114,7 @@ def _go(
 ) -> None:
     """Run the flow until it is told to stop or its log, a closed one, has been folded to its end.
 
+    Whatever it ends of, nothing is stored afterwards.
     whole: called once the state that the flow goes on from is there and was noted.
     """
     kafka = scoring.settings.kafka
@@ -168,6 +139,7 @@ def _go(
             )
     finally:
         over.set()
+        scoring.close()
         reporting.join(timeout=5)
 
 
@@ -210,13 +182,14 @@ class _Scoring:
         self.watch = ModelWatch(settings.models, telemetry)
         self.make = ShardMaker(
             self.fold_rules, kept, self.watch.timed(self.onnx),
-            load=cache(lambda name: self.watch.timed(live_model(settings, name, self.watch.fault))),
+            load=remembered(lambda name: self.watch.timed(live_model(settings, name, self.watch.fault))),
         )  # fmt: skip
         onnx_id = self.onnx.id if self.onnx else NO_MODEL
         kinds = [kind.name for kind in self.fold_rules.bars]
         common = (log.log_id, FEATURE_NAMES, FEATURES_ID, kinds)
         self.messages, self.rows = MessageMaker(*common), RowMaker(*common)
         self.redis = settings.redis.url.get_secret_value()
+        self.buffer: BlockBuffer | None = None
         self.notes = Notes()
         self.report = Report(
             group, log.log_id, log.partitions, {"online": self.make(0).learner.id, "onnx": onnx_id},
@@ -263,16 +236,11 @@ class _Scoring:
             starts=self.log.starts,
         )  # fmt: skip
         names = [table.name for table in tables(FEATURE_NAMES)]
-        buffer = BlockBuffer(store, self.rows, names, self.telemetry)
+        self.buffer = buffer = BlockBuffer(store, self.rows, names, self.telemetry)
         self.auditor = Auditor(
-            database,
-            clickhouse.database,
-            self.log.log_id,
-            self.notes,
-            buffer.stored,
-            self.telemetry,
+            database, clickhouse.database, self.log.log_id, self.notes, buffer.stored, self.telemetry,
             self.settings.audit,
-        )
+        )  # fmt: skip
         ttl_s = self.settings.redis.ttl.total_seconds()
         latest = LatestStore(self.redis, ttl_s=ttl_s, timeout_s=1, group=self.group, writer=self.lease)
         newest = NewestRows(latest, self.telemetry)
@@ -287,6 +255,11 @@ class _Scoring:
         history = ClickHouseTradeHistory(database, clickhouse.database, self.log.log_id)
         revise = Reviser(self.fold_rules.bars, history, buffer.stored, self.telemetry)
         return build(source, started.make, sinks, self.step, self.telemetry, revise)
+
+    def close(self) -> None:
+        """Store nothing more, also where Bytewax did not come to close it."""
+        if self.buffer is not None:
+            self.buffer.close()
 
     def lag(self) -> dict[int, int]:
         """Partition to records that wait."""

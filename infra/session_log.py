@@ -1,7 +1,7 @@
 """The stretch of the events log that the broker got within two times, also where its retention has passed the first."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,10 +41,13 @@ class SessionLog:
         Partitions that got nothing are left out. `BackendError` where the broker or ClickHouse does not answer.
         """
         held = spans(self.kafka, self.log)
-        firsts, ends = self._at(held, begin_ns), self._at(held, end_ns)
+        firsts, ends = self.at(held, begin_ns), self.at(held, end_ns)
         return {p: (firsts[p], ends[p]) for p in sorted(held) if firsts[p] < ends[p]}
 
-    def _at(self, held: dict[int, tuple[int, int]], at_ns: int) -> dict[int, int]:
+    def at(self, held: Mapping[int, tuple[int, int]], at_ns: int) -> dict[int, int]:
+        """Partition to the offset of the first record that came then or later, of those that the topic has or had; the end
+        where there is none. held: what the topic has.
+        """
         at_ms = -(-at_ns // NS_PER_MS)
         found = {}
         for partition, offset in offsets_at(self.kafka, at_ms).items():

@@ -109,6 +109,7 @@ def start(computation: Computation, ends: Ends, wanted: Wanted) -> Started:
     )
     asked = request_path(computation.settings.data, computation.group)
     by_person = asked.exists()
+    store.put_back()
     with _database(computation.settings) as database:
         state = store.state(lambda: _stored_ids(database, computation))
         if wanted.rebuild or by_person or state == "changed":

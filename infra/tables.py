@@ -1,11 +1,14 @@
 """Our tables in ClickHouse: making them, the high-water mark, and inserts that are tried again with the same token."""
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Protocol
+
+import numpy as np
 
 from infra.clickhouse import Database
 from infra.failpoints import hit
@@ -86,6 +89,8 @@ class ClickHouseTables:
         self._readback = ReadBack(database, name, log_id)
         self._marks: HighWaters | None = None
         self._marked: set[int] = set()
+        self._begun: set[tuple[str, int]] = set()
+        self._over = threading.Event()
 
     def high_waters(self, names: Sequence[str], partition: int) -> dict[str, int]:
         """Table to the newest offset that it holds, -1 where it holds none."""
@@ -106,16 +111,31 @@ class ClickHouseTables:
 
         A full disk is waited out for as long as it lasts, silence and overload for `patience`; anything else stops the
         worker at once. `WriterError` where another process has become the writer.
+
+        The first block of a table and partition is looked for also where nothing failed: of a predecessor's insert that was
+        killed the token may be there without the rows. Those lie right above the mark, so no later block has that token.
         """
-        attempt = _Attempt(table, token)
+        first = self._unbegun(table, columns)
+        attempt = _Attempt(table, token, first=bool(first))
         while True:
             try:
                 self._try(attempt, columns)
                 break
             except BackendError as error:
                 self._wait_out(attempt, error)
+        self._begun |= first
         self._show(attempt, waiting=False)
         hit("sink.after_insert")
+
+    def give_up(self) -> None:
+        """Wait for ClickHouse no longer: what would be tried again ends with what it failed of."""
+        self._over.set()
+
+    def _unbegun(self, table: str, columns: Mapping[str, Any]) -> set[tuple[str, int]]:
+        """Table and partitions of which nothing was stored yet; none where there was no writer before."""
+        if self._writer is None:
+            return set()
+        return {(table, int(each)) for each in np.unique(columns["src_partition"])} - self._begun
 
     def _try(self, attempt: "_Attempt", columns: Mapping[str, Any]) -> None:
         if self._writer is not None:
@@ -126,7 +146,7 @@ class ClickHouseTables:
             return  # only the answer was lost: asked first, since by now the table may have forgotten the token
         at, query_id = f"{self._name}.{attempt.table}", attempt.query_ids[-1] if attempt.query_ids else None
         self._database.insert(at, columns, token=attempt.token, query_id=query_id)
-        while attempt.failures and not self._readback.holds(attempt.table, columns, attempt.query_ids):
+        while attempt.in_doubt and not self._readback.holds(attempt.table, columns, attempt.query_ids):
             attempt.again += 1
             attempt.token = f"{attempt.first_token}/{attempt.again}"
             log.warning(
@@ -150,7 +170,8 @@ class ClickHouseTables:
         log.warning("%s: block %s waits (%s): %s", attempt.table, attempt.token, reason, error)
         self._count("tickwire_clickhouse_retries_total", attempt.table)
         self._show(attempt, waiting=True)
-        time.sleep(attempt.pause_s())
+        if self._over.wait(attempt.pause_s()):
+            raise error
 
     def _show(self, attempt: "_Attempt", *, waiting: bool) -> None:
         if self._meter is not None and attempt.reason:
@@ -167,6 +188,7 @@ class _Attempt:
 
     table: str
     token: str
+    first: bool = False
     failures: int = 0
     again: int = 0
     reason: str = ""
@@ -175,6 +197,11 @@ class _Attempt:
 
     def __post_init__(self) -> None:
         self.first_token = self.token
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether its token may have been known before its rows were."""
+        return self.first or self.failures > 0
 
     def waited_s(self) -> float:
         return time.monotonic() - self.began

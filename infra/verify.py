@@ -1,34 +1,32 @@
 """`tickwire verify` put together: the log, ClickHouse, Redis and the models of one installation, read and never written."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 import redis
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from infra.archive import ClickHouseArchive
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.composition import ShardMaker, calendars, rules, sessions
+from infra.drained import Drained
 from infra.judged import confirm_judged
-from infra.kafka import ANSWER_S, client_config
-from infra.kafka_log import READER
+from infra.judged_range import Request, check_range
 from infra.log_identity import LogIdentity, all_logs, reader_of, spans
 from infra.models.shelf import model_of
 from infra.redis import LatestStore
 from infra.served import ClickHouseServed
-from infra.settings import Kafka, Settings
+from infra.session_log import SessionLog, stored_offset
+from infra.settings import Settings
 from infra.status import RedisStatus
 from infra.telemetry import Telemetry
 from infra.trade_history import ClickHouseTradeHistory
 from models.onnx import TOLERANCE
 from processors.features import FEATURE_NAMES, FEATURES_ID
-from schemas.errors import LogError, SettingsError, StoreUnavailable
+from schemas.errors import LogError, StoreUnavailable
 from schemas.tables import tables
-from schemas.topics import EVENTS
 from streams.blocks import STORE_EVERY_S
 from streams.capture import FeedCheck
 from streams.messages import MessageMaker
@@ -44,19 +42,6 @@ PER_EVENT: Final = ("features", "predictions")
 SLACK_S: Final = 1.0
 Told = Callable[[int, int], None]
 """(records folded, records in all)"""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to verify. begin, end: offsets of the partitions to look at, or one time in ns since 1970; else everything."""
-
-    log_id: str = ""
-    """The current log where empty."""
-    begin: Mapping[int, int] | int = field(default_factory=dict)
-    end: Mapping[int, int] | int | None = None
-    capture: Path | None = None
-    patience_s: float = 60.0
-    """How long the scoring process may take to reach the log's present end."""
 
 
 def verify(settings: Settings, request: Request | None = None, told: Told = lambda *_: None) -> Verdict:
@@ -143,10 +128,11 @@ class _Verifying:
         found = spans(self.settings.kafka, self.log)
         current = self.log.ends is None
         ends = {partition: end for partition, (_, end) in found.items()}
-        sure = self._sure(ends) if current else {}
-        begins, bounds = self._bounds(self.request.begin), self._bounds(self.request.end)
+        sure = self._sure(ends) if current else self._drained(ends)
+        begins, bounds = self._bounds(self.request.begin, found), self._bounds(self.request.end, found)
         if begins or bounds:
-            check_range(self.request, begins, bounds, found)
+            reach = {partition: (self.log.start(partition), end) for partition, end in ends.items()}
+            check_range(self.request, begins, bounds, reach)
         newest = self._newest() if current and not bounds else None
         plans = []
         for partition, (kept, end) in sorted(found.items()):
@@ -157,7 +143,7 @@ class _Verifying:
             if judged < end:
                 self.verdict.notes.append(
                     f"partition {partition}: records {judged} to {end - 1} are not judged: "
-                    "nobody has scored them for long enough to have stored them"
+                    "nobody has said that they are stored"
                 )
             bound = bounds.get(partition)
             plans.append(
@@ -171,8 +157,14 @@ class _Verifying:
         return plans, newest
 
     def _sure(self, ends: Mapping[int, int]) -> Mapping[int, int]:
+        """Partition to where everything must be stored, by those who score; left out where nobody does."""
         patience = Patience(self.settle_s, self.request.patience_s)
         return settled(RedisStatus(self.redis), self.clock, self.log.log_id, ends, patience)
+
+    def _drained(self, ends: Mapping[int, int]) -> Mapping[int, int]:
+        """The same of a closed log: its end, where a mark beside our state says that it was folded to there."""
+        left = Drained(self.settings.data / "recovery").unfinished(self.log, ends)
+        return {partition: end for partition, end in ends.items() if partition not in left}
 
     def _stored_to(self, partition: int) -> int:
         return min(self.served.stored_to(table, partition) for table in PER_EVENT)
@@ -228,10 +220,13 @@ class _Verifying:
         given = (self.request.begin, self.request.end)
         return {partition for bound in given if isinstance(bound, Mapping) for partition in bound}
 
-    def _bounds(self, wanted: Mapping[int, int] | int | None) -> Mapping[int, int]:
+    def _bounds(self, wanted: Mapping[int, int] | int | None, held: Mapping[int, tuple[int, int]]) -> Mapping[int, int]:
+        """In offsets. Of a time that retention has passed, what is stored says where it was."""
         if not isinstance(wanted, int):
             return wanted or {}
-        return offsets_at(self.settings.kafka, wanted)
+        log = (self.settings.clickhouse.database, self.log.log_id)
+        stored = SessionLog(self.settings.kafka, self.log, partial(stored_offset, self.database, log))
+        return stored.at(held, wanted)
 
 
 def _chosen(logs: Sequence[LogIdentity], log_id: str) -> LogIdentity:
@@ -241,60 +236,3 @@ def _chosen(logs: Sequence[LogIdentity], log_id: str) -> LogIdentity:
         if log.log_id == log_id:
             return log
     raise LogError(f"--log: expected one of {', '.join(log.log_id for log in logs)}, was {log_id}")
-
-
-def check_range(
-    request: Request, begins: Mapping[int, int], bounds: Mapping[int, int], held: Mapping[int, tuple[int, int]]
-) -> None:
-    """`SettingsError` for a range without a record of the log: to have judged nothing is not to have found nothing wrong.
-
-    begins, bounds   what the request's range means in offsets; `held`: first and next offset of each partition
-    """
-    named: set[int] = set()
-    for option, given in (("--from", request.begin), ("--to", request.end)):
-        for partition in given if isinstance(given, Mapping) else ():
-            named.add(partition)
-            if partition not in held:
-                raise SettingsError(
-                    f"{option}: expected partitions among {', '.join(map(str, sorted(held)))}, was {partition} "
-                    "(a time is written with its date, 2026-01-31T09:30)"
-                )
-    ranges = {p: (begins.get(p, held[p][0]), min(bounds.get(p, held[p][1]), held[p][1])) for p in sorted(named or held)}
-    empty = [p for p, (begin, end) in ranges.items() if begin >= end]
-    if empty and (named or len(empty) == len(ranges)):
-        told = "; ".join(
-            f"partition {p}: {ranges[p][0]} to {ranges[p][1]} of {held[p][0]} to {held[p][1]}" for p in empty
-        )
-        raise SettingsError(f"--from, --to: expected a range that has records of the log, was {told}")
-
-
-def offsets_at(kafka: Kafka, moment_ns: int) -> dict[int, int]:
-    """Partition to the offset of its first record at or after a moment of the broker's clock; its end where none is."""
-    consumer = Consumer({**client_config(kafka), **READER})
-    try:
-        wanted = [TopicPartition(EVENTS.name, p, moment_ns // 1_000_000) for p in range(kafka.partitions)]
-        found = consumer.offsets_for_times(wanted, timeout=ANSWER_S)
-        ends = {
-            p: consumer.get_watermark_offsets(TopicPartition(EVENTS.name, p), timeout=ANSWER_S)[1]
-            for p in range(kafka.partitions)
-        }
-        return {each.partition: each.offset if each.offset >= 0 else ends[each.partition] for each in found}
-    finally:
-        consumer.close()
-
-
-def parse_bound(text: str, option: str) -> Mapping[int, int] | int | None:
-    """`0:1200,3:7` as offsets by partition, or a time (ISO 8601, UTC where no zone is named) in ns. `SettingsError` else."""
-    if not text:
-        return None
-    try:
-        if all(part.replace(":", "", 1).isdigit() and ":" in part for part in text.split(",")):
-            pairs = [part.split(":") for part in text.split(",")]
-            return {int(partition): int(offset) for partition, offset in pairs}
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SettingsError(
-            f"{option}: expected PARTITION:OFFSET[,…] or a time such as 2026-01-31T09:30:00, was {text!r}"
-        ) from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1e6) * 1_000

@@ -56,7 +56,7 @@ def traded(dataset: Dataset, p: Column, costs: Column, *, edge: float = EDGE) ->
 @njit(cache=True)
 def _enter(ts, symbol, p, costs, edge, horizon, side, busy_until):  # type: ignore[no-untyped-def]
     for i in range(len(ts)):
-        away = p[i] - 0.5
-        if abs(away) >= edge and np.isfinite(costs[i]) and ts[i] >= busy_until[symbol[i]]:
-            side[i] = 1 if away > 0.0 else -1
+        up = p[i] >= 0.5 + edge  # not by the distance: 0.6 - 0.5 is below 0.1
+        if (up or p[i] <= 0.5 - edge) and np.isfinite(costs[i]) and ts[i] >= busy_until[symbol[i]]:
+            side[i] = 1 if up else -1
             busy_until[symbol[i]] = ts[i] + horizon

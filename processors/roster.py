@@ -107,7 +107,8 @@ def _promoted(roster: Roster, model: str, given: str) -> Roster:
     now = Served(ONLINE, roster.served.onnx) if model == ONLINE else Served("onnx", model)
     if _serving(roster.served, given) == model:
         return msgspec.structs.replace(roster, served=now)  # by its name from now on, whatever the fold is given later
-    return msgspec.structs.replace(_without(roster, model), served=now, before=(*roster.before, roster.served)[-KEPT:])
+    kept = () if _serving(roster.served, given) in roster.out else (roster.served,)
+    return msgspec.structs.replace(_without(roster, model), served=now, before=(*roster.before, *kept)[-KEPT:])
 
 
 def _challenged(roster: Roster, change: ModelChange, given: str) -> Turn:

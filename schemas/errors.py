@@ -13,6 +13,7 @@ TickwireError
 │   └── TrainingError   a matrix that no model can be trained on
 ├── LogError            the event log is not the one our history was written from
 ├── RecoveryError       the saved state of a scoring process cannot be used
+│   └── DiskError       the disk under it is full or fails
 ├── WriterError         this process must not write its partitions (any more)
 │   └── WriterHeld      another process writes them
 ├── TelemetryError      a metric that nobody declared
@@ -82,6 +83,10 @@ class RecoveryError(TickwireError):
     def __init__(self, where: object, found: str, todo: str = "") -> None:
         todo = todo or "run `tickwire rebuild` (`tickwire up --rebuild` where the services are embedded)"
         super().__init__(f"{where}: expected the state that scoring goes on from, found {found}; {todo}")
+
+
+class DiskError(RecoveryError):
+    """The disk under the saved state is full or fails: the state may be good, and folding it again would not mend the disk."""
 
 
 class WriterError(TickwireError):

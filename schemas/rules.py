@@ -8,7 +8,8 @@ update      a row of the symbol (trade, quote, news), a bar of it that closes, o
 `>` `<`     on beyond the threshold; off again once the value is back at the threshold or, with a band, `hysteresis` behind it
 crosses_…   the same, but first the value must have been seen where it would be off: a rule that begins beyond does not fire
 changes_by  the same of the value's change over `window_s`: rises for a threshold above 0, falls for one below; `relative`: as a
-            fraction of what it was. It was what the newest value said that lies at least 16 parts of the window back.
+            fraction of what it was. It was what the newest value said whose part lies 16 or more parts back: 15/16 of the
+            window ago or earlier.
 z_score     the same of the value's distance from the mean of those before it, in standard deviations of theirs (at least 20
             values, of this part of the window and the 15 before it): above for a threshold above 0, below for one below
 match       the rule holds while `all` of its conditions are on, or `any`; each keeps its state until its own value changes

@@ -97,10 +97,12 @@ class BlockBuffer:
             self._hurry = False
 
     def close(self) -> None:
-        """Store nothing more: what is pending belongs to an epoch that was not committed."""
+        """Store nothing more: what is pending belongs to an epoch that was not committed. Returns when no insert runs."""
         with self._changed:
             self._closed, self._pending = True, {}
             self._changed.notify_all()
+        self._store.give_up()
+        self._pool.shutdown(cancel_futures=True)
         self._thread.join()
 
     def _note(self, output: ShardOutput) -> None:

@@ -111,6 +111,9 @@ class TableStore(Protocol):
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
         """Store one block, all or nothing; the same token twice stores it once. `BackendError` when it gives up."""
 
+    def give_up(self) -> None:
+        """Let inserts that wait for ClickHouse fail instead; from any thread."""
+
 
 class TradeHistory(Protocol):
     """What is stored of trades that set prices, of what was said of them since, and of time bars.

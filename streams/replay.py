@@ -207,6 +207,10 @@ class ReplayBuffer(BlockBuffer):
         self.flush()
         super().close()
 
+    def abandon(self) -> None:
+        """Store nothing more: what was stored is not whole, and will be thrown away."""
+        super().close()
+
 
 class _Nothing(StatefulSinkPartition[ShardOutput, None]):
     def write_batch(self, values: list[ShardOutput]) -> None: ...

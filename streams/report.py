@@ -29,6 +29,7 @@ class Report:
     offsets: dict[int, int] = field(default_factory=dict)
     counts: dict[int, Sequence[int]] = field(default_factory=dict)
     feeds: dict[str, FeedState] = field(default_factory=dict)
+    _challengers: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.started_ns = self.clock.now_ns()
@@ -63,14 +64,16 @@ class Report:
 
     @property
     def challengers(self) -> Sequence[str]:
-        """Ids, in order of their places."""
-        return [model for name, model in self.models.items() if name.startswith("challenger")]
+        """Ids, the newest last."""
+        return list(self._challengers)
 
     def _name(self, now: LineUp) -> None:
         """Who scores now, for the status."""
         online = {name: model for name, model in self.models.items() if name == ONLINE}
         beside = {f"challenger{place}": name for place, name in enumerate(now.challengers, 1) if name}
         self.models = {**online, "onnx": now.onnx, **beside}
+        stay = [model for model in self._challengers if model in now.challengers]
+        self._challengers = [*stay, *(model for model in now.challengers if model and model not in stay)]
 
     def _time(self, output: ShardOutput) -> None:
         if len(output.folded):

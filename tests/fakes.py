@@ -132,6 +132,8 @@ class ListStore:
         for partition, offset in zip(columns["src_partition"].tolist(), columns["src_offset"].tolist(), strict=True):
             self.stored[table, partition] = max(offset, self.stored.get((table, partition), -1))
 
+    def give_up(self) -> None: ...
+
     def column(self, table: str, name: str) -> list[Any]:
         """All values of a column, in the order of the inserts."""
         values: list[Any] = []

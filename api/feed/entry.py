@@ -77,7 +77,7 @@ class Door:
         if guest is None:
             return await self._first_message(websocket)
         # others may have come while it was accepted; from here to `serve` nobody can
-        return await _closed(websocket, TOO_MANY) if self._has_enough(guest) else guest
+        return await self._closed(websocket, TOO_MANY) if self._has_enough(guest) else guest
 
     async def serve(self, guest: Guest, session: Session) -> None:
         """The conversation, until either side ends it or the guest's key does."""
@@ -134,14 +134,14 @@ class Door:
             code = UNAUTHENTICATED
         finally:
             self._waiting -= 1
-        return await _closed(websocket, code)
+        return await self._closed(websocket, code)
 
-
-async def _closed(websocket: WebSocket, code: int) -> int:
-    """The code, with which the connection has been closed."""
-    with suppress(WebSocketDisconnect):
-        await websocket.close(code, CLOSE_CODES[code])
-    return code
+    async def _closed(self, websocket: WebSocket, code: int) -> int:
+        """The code, with which the connection has been closed; who does not take it is left without."""
+        with suppress(WebSocketDisconnect, TimeoutError):
+            async with asyncio.timeout(self._hub.limits.send_timeout_s):
+                await websocket.close(code, CLOSE_CODES[code])
+        return code
 
 
 def _heard_with(scopes: Collection[str], channels: Collection[Channel]) -> Collection[str]:

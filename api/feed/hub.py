@@ -10,6 +10,7 @@ import msgspec
 
 from api.feed.channels import CHANNELS, EVERY_SYMBOL, TEST_SYMBOL, Channel
 from api.feed.client import Client
+from api.feed.directory import Directory
 from api.feed.inbox import Inbox, Item, Topical
 from api.feed.limits import FeedLimits
 from api.feed.messages import SERVICE_RESTART, Goodbye
@@ -23,6 +24,8 @@ DRAIN: Final = 256
 DRAIN_S: Final = 0.002
 """Seconds after which they have it anyway: a request needs several turns, and many come late where each is long."""
 PIECE: Final = 32
+BEATS: Final = 8
+"""Heartbeats queued before the others have their turn; one may name hundreds of streams."""
 RECONNECT_AFTER_MS: Final = 1_000
 GOODBYE_S: Final = 2.0
 _CHECK: Final = msgspec.json.Decoder(msgspec.Raw)
@@ -57,7 +60,7 @@ class FeedHub:
         """Channels of which what was said before we listened is still to come."""
         self._meter, self._now_ns = meter, now_ns
         self._inbox = Inbox(self._drain)
-        self._streams: dict[str, dict[str, Stream]] = {channel: {} for channel in channels}
+        self._streams = Directory(channels)
         self._held = Held(self.limits.held_bytes)
         self._ticks = Ticking()
         self._newest_at: float | None = None
@@ -97,11 +100,17 @@ class FeedHub:
                 due = max(due + self.limits.heartbeat_s, loop.time())
                 await asyncio.sleep(due - loop.time())
                 self.asked = frozenset(channel for client in self.clients for channel in client.asked)
-                for client in list(self.clients):
-                    client.beat(self._wanted(client), self._now_ns())
+                await self._beat()
         finally:
             self.running = False
             self._inbox.close()
+
+    async def _beat(self) -> None:
+        for number, client in enumerate(list(self.clients), 1):
+            if client in self.clients:  # it may have left meanwhile
+                client.beat(self._streams.wanted(client.subscriptions), self._now_ns())
+            if number % BEATS == 0:
+                await asyncio.sleep(0)
 
     async def say_goodbye(self, reason: str = "shutdown") -> None:
         """Tell every client that we go, and wait until they are gone, two seconds at most."""
@@ -124,11 +133,10 @@ class FeedHub:
     def forget(self, channels: Collection[str]) -> None:
         """Nobody knows what was said in these channels up to here: their streams begin anew, for who wants them."""
         for channel in channels:
-            before, self._streams[channel] = self._streams[channel], {}
-            for symbol, stream in before.items():
+            for stream in self._streams.remove(channel):
                 for outbox in stream.outboxes:
                     outbox.forget(stream)
-                self._stream(channel, symbol).replace(stream)
+                self._stream(channel, stream.symbol).replace(stream)
 
     def filled(self, channels: Collection[str]) -> None:
         """What was said before we listened has come."""
@@ -157,20 +165,19 @@ class FeedHub:
     def leave(self, client: Client, reason: str) -> None:
         """Forget a client. `reason`: why its connection ended."""
         del self.clients[client]
-        for streams in self._streams.values():
-            for stream in streams.values():
-                stream.outboxes.pop(client.outbox, None)
+        for stream in self._streams:
+            stream.outboxes.pop(client.outbox, None)
         self._meter.gauge("tickwire_feed_clients", len(self.clients))
         self._meter.count("tickwire_feed_closed_total", reason=reason)
         self._gone.set()
 
     def knows(self, symbol: str) -> bool:
         """Whether any message of the symbol has passed."""
-        return symbol in (EVERY_SYMBOL, TEST_SYMBOL) or any(symbol in streams for streams in self._streams.values())
+        return symbol in (EVERY_SYMBOL, TEST_SYMBOL) or self._streams.knows(symbol)
 
     def has_newest(self, channel: str, symbol: str) -> bool:
         """Whether a snapshot of the pair can be made."""
-        stream = self._streams[channel].get(symbol)
+        stream = self._streams.find(channel, symbol)
         return stream is not None and stream.newest is not None
 
     def wanted(self, channel: str) -> Collection[str]:
@@ -179,7 +186,7 @@ class FeedHub:
 
     def positions(self, channel: str) -> dict[str, int]:
         """Symbol to the number of its newest message; 0 before the first."""
-        return {symbol: stream.seq for symbol, stream in self._streams[channel].items() if symbol != TEST_SYMBOL}
+        return {stream.symbol: stream.seq for stream in self._streams.every(channel)}
 
     def is_ours(self, log_id: str) -> bool:
         """Whether numbers of this log mean something here."""
@@ -196,17 +203,14 @@ class FeedHub:
 
     def can_resume(self, channel: str, symbol: str, seq: int) -> bool:
         """Whether everything after the message `seq` is held."""
-        stream = self._streams[channel].get(symbol)
+        stream = self._streams.find(channel, symbol)
         return stream is not None and stream.place(seq) is not None
 
     def attach(
         self, client: Client, channel: str, symbol: str, *, snapshot: bool, resume: Mapping[str, int] | None = None
     ) -> None:
         """Send what the client has subscribed to from now on: before it, what it missed since `resume`, or a snapshot."""
-        if symbol == EVERY_SYMBOL:
-            found = [stream for stream in self._streams[channel].values() if stream.symbol != TEST_SYMBOL]
-        else:
-            found = [self._stream(channel, symbol)]
+        found = self._streams.every(channel) if symbol == EVERY_SYMBOL else [self._stream(channel, symbol)]
         for stream in found:
             place = stream.place(resume[stream.symbol]) if resume and stream.symbol in resume else None
             attached = client.outbox in stream.outboxes
@@ -218,7 +222,7 @@ class FeedHub:
 
     def detach(self, client: Client, channel: str) -> None:
         """Send no more of what the client has unsubscribed from."""
-        for stream in self._streams[channel].values():
+        for stream in self._streams.of(channel):
             if client.outbox in stream.outboxes and not client.subscriptions.wants(channel, stream.symbol):
                 del stream.outboxes[client.outbox]
                 client.outbox.forget(stream)
@@ -238,7 +242,7 @@ class FeedHub:
             text = payload.decode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return "refused"
-        stream = self._streams[channel].get(symbol) or self._stream(channel, symbol)
+        stream = self._streams.find(channel, symbol) or self._stream(channel, symbol)
         if seq is not None and seq <= stream.seq:
             return "duplicate"
         update = stream.advance(text, seq, revises=revises)
@@ -296,22 +300,10 @@ class FeedHub:
 
     def _stream(self, channel: str, symbol: str) -> Stream:
         """The stream of the pair, made where it is new; who wants every symbol wants it, too."""
-        stream = self._streams[channel].get(symbol)
+        stream = self._streams.find(channel, symbol)
         if stream is None:
-            stream = self._streams[channel][symbol] = Stream(self.channels[channel], symbol)
+            stream = self._streams.add(channel, symbol)
             for client in self.clients:
                 if client.subscriptions.wants_all(channel) and symbol != TEST_SYMBOL:
                     stream.outboxes[client.outbox] = None
         return stream
-
-    def _wanted(self, client: Client) -> Mapping[str, Sequence[Stream]]:
-        wanted: dict[str, Sequence[Stream]] = {}
-        for channel, symbols in client.subscriptions.state().items():
-            streams = self._streams[channel]
-            if client.subscriptions.wants_all(channel):
-                wanted[channel] = [
-                    each for each in streams.values() if client.subscriptions.wants(channel, each.symbol)
-                ]
-            else:
-                wanted[channel] = [streams[symbol] for symbol in symbols]
-        return wanted

@@ -199,7 +199,8 @@ class Update(_OfStream, frozen=True, kw_only=True, omit_defaults=True, tag="upda
     """The next message of a stream."""
 
     prev: int | None = None
-    """The message before it, in channels whose numbers have holes: trades, quotes, news, alerts."""
+    """The message before it, in channels whose numbers have holes: trades, quotes, news, alerts; 0 where the server knows of
+    none, though there may have been one before it listened."""
     conflated: int = 0
     """Messages that were skipped for this newer one."""
 

@@ -54,6 +54,8 @@ class Outbox:
         self._ready = asyncio.Event()
         self.closing: int | None = None
         """The code to close with once everything has been sent."""
+        self._leaving = False
+        """The client is sent away, and not for being slow: it comes back for whatever is not queued yet."""
         self.conflated = 0
         """Messages skipped for newer ones, since somebody looked."""
         self.gaps = 0
@@ -79,14 +81,18 @@ class Outbox:
         self.put(self._view.encode(message))
 
     def put(self, piece: Piece) -> None:
-        """Queue a message that is not part of a stream, encoded already."""
+        """Queue a message that is not part of a stream, encoded already; nothing comes behind a goodbye."""
+        if self._leaving:
+            return
         if self._chars + len(piece) > self._limits.queue_chars:
             self.close(SLOW_CLIENT)
             return
         self._append(piece)
 
     def offer(self, stream: Stream, update: Update) -> None:
-        """A message of a stream, each after the one before it."""
+        """A message of a stream, each after the one before it; nothing comes behind a goodbye."""
+        if self._leaving:
+            return
         if stream.channel.conflates:
             lane = self._lane(stream.channel.name)
             if self._behind or lane.pace_s or stream in lane.stale:
@@ -150,9 +156,9 @@ class Outbox:
 
     def close(self, code: int) -> None:
         """Send what waits, then close; the first reason stays."""
-        if self.closing is None and code == SLOW_CLIENT:
-            self._overflow = self._chars
-        self.closing = self.closing or code
+        if self.closing is None:
+            self.closing, self._leaving = code, code != SLOW_CLIENT
+            self._overflow = None if self._leaving else self._chars
         self._ready.set()
 
     def take(self, now: float) -> Piece | None:

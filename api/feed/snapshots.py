@@ -32,7 +32,7 @@ class Snapshots:
             _log.warning("no snapshot: %s", error)
             return
         for row in rows:
-            seq = row.seq if self._hub.is_ours(row.log_id) else 0
+            seq = row.seq if self._hub.log_id and self._hub.is_ours(row.log_id) else 0
             self._hub.seed(CHANNEL, row.symbol, msgspec.json.encode(prediction_of(row)), seq)
 
     async def unknown(self, symbols: Sequence[str]) -> Sequence[str]:

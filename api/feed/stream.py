@@ -144,8 +144,11 @@ class Stream:
             self.counted, self.seq = True, forgotten.seq + 1
 
     def seed(self, payload: str, seq: int) -> None:
-        """What was newest before anything passed here."""
-        self.seq = seq
+        """What was newest before anything passed here; where numbers are our own, nobody knows which would be its."""
+        if self.counted:
+            seq = 0
+        else:
+            self.seq = seq
         self.newest = Update(self, seq, 0, payload, False, self.count)
 
     def place(self, seq: int) -> Given | None:

@@ -16,6 +16,7 @@ class Feed {
     this.epoch = "";
     this.last = new Map();       // "channel symbol" to the last number that we have
     this.returned = false;       // a stream that we do not know has begun while we were away
+    this.whole = new Set();      // channels to which the server listened before we left: it has whatever has begun since then
     this.tries = 0;
     this.waitMs = 0;             // as the server asked for when it said goodbye
     this.closed = false;
@@ -71,6 +72,7 @@ class Feed {
       case "gap": this.miss(message.channel, message.symbol, message.to, message.reason); break;
       case "heartbeat": this.beat(message); break;
       case "welcome": this.welcome(message); break;
+      case "ack": this.acknowledge(message); break;
       case "goodbye": this.waitMs = message.reconnect_after_ms; break;
     }
   }
@@ -81,8 +83,10 @@ class Feed {
     if (last !== undefined && seq <= last) return;
     this.last.set(key, seq);
     const follows = prev === undefined ? seq - 1 - conflated : prev;
+    // Only the first that the server knows of: others may have come while neither of us listened.
+    const begins = last === undefined && this.returned && prev === 0 && seq > 1 && !this.whole.has(channel);
     if (last === undefined) last = this.returned ? 0 : follows;
-    if (follows > last || (prev !== undefined && follows !== last)) this.onmissed({ channel, symbol, after: last, why: "gap" });
+    if (begins || follows > last || (prev !== undefined && follows !== last)) this.onmissed({ channel, symbol, after: last, why: "gap" });
     this.onmessage(message);
   }
 
@@ -118,6 +122,7 @@ class Feed {
     const before = this.epoch;
     this.epoch = message.epoch;
     this.returned = before === message.epoch;
+    this.whole.clear();
     if (before !== "" && before !== message.epoch) {
       for (const [key, after] of this.last) {
         const [channel, symbol] = [key.slice(0, key.indexOf(" ")), key.slice(key.indexOf(" ") + 1)];
@@ -126,6 +131,13 @@ class Feed {
       this.last.clear();
     }
     this.socket.send(JSON.stringify({ op: "subscribe", id: 1, snapshot: true, ...this.want, ...this.resume() }));
+  }
+
+  // Who can go on where we were was there when we left.
+  acknowledge({ recovered = {} }) {
+    for (const [channel, streams] of Object.entries(recovered))
+      if (Object.values(streams).every(Boolean)) this.whole.add(channel);
+      else this.whole.delete(channel);
   }
 
   // What does not fit into one message (the server takes 64 KiB) is left out: its numbers will show the gap.

@@ -22,7 +22,9 @@ from schemas.errors import SettingsError
 SIGNED_WITH: Final = ("RS256", "ES256")
 REQUIRED: Final = ("exp", "iat", "iss", "aud", "sub")
 FORBIDDEN_HEADERS: Final = frozenset({"crit", "jwk", "jku", "x5u", "x5c"})
-_OWN_TYPE: Final = frozenset({None, "JWT", "at+jwt"})
+_OWN_TYPE: Final = (None, "JWT", "at+jwt")
+_MALFORMED: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+"""What comes of a token in which anything is of another type, length or depth than it should be."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class TokenReader:
         try:
             claims = self._claims(token)
             return Principal(f"token {claims['sub'][:64]}", _role(claims, self.settings))
-        except (jwt.PyJWTError, ValueError) as error:
+        except _MALFORMED as error:
             structlog.get_logger().info("token refused", reason=f"{type(error).__name__}: {str(error)[:200]}")
             return None
 
@@ -46,7 +48,7 @@ class TokenReader:
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
             return float(claims["exp"]) + self.settings.leeway.total_seconds() > time.time()
-        except (jwt.PyJWTError, KeyError, ValueError):
+        except (*_MALFORMED, KeyError):
             return False
 
     def _claims(self, token: str) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from infra.cli.source import SOURCES, source_of
 from infra.clock import WallClock
 from infra.instance import attached
 from infra.kafka import create_topics
+from infra.kafka_log import newest_event
 from infra.kafka_writer import KafkaWriter
 from infra.log_tail import trades_at_end
 from infra.logs import configure_logging
@@ -90,7 +91,7 @@ def play(
         Console().print(told)
 
 
-def simulate(settings: Settings, *, rate: float, seed: int, seconds: float, as_json: bool) -> None:
+def simulate(settings: Settings, *, rate: float | None, seed: int, seconds: float, as_json: bool) -> None:
     """The simulated exchange, live, until the time is over or told to stop."""
     settings = attached(settings)
     create_topics(settings.kafka)
@@ -131,10 +132,20 @@ def collect(settings: Settings, kind: str, history_s: float) -> None:
     kind, why = source_of(settings, kind)
     structlog.get_logger().info("listening", source=kind, why=why)
     if kind == "sim":
-        start_ns = time.time_ns() - round(history_s * NS)
-        run_sim(settings, settings.source.sim_rate, settings.source.sim_seed, start_ns, telemetry, stop)
+        run_sim(
+            settings, settings.source.sim_rate, settings.source.sim_seed, _begin(settings, history_s), telemetry, stop
+        )
     else:
         run_coinbase(settings, telemetry, stop)
+
+
+def _begin(settings: Settings, history_s: float) -> int:
+    """When the simulated history begins, ns: behind what is on the log already, else it would have two markets at once."""
+    now = time.time_ns()
+    if not history_s:
+        return now
+    said = [newest_event(settings.kafka, each) or 0 for each in range(settings.kafka.partitions)]
+    return max(now - round(history_s * NS), min(now, max(said) + NS))
 
 
 def run_coinbase(settings: Settings, telemetry: Telemetry, stop: Callable[[], bool]) -> None:

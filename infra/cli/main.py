@@ -80,8 +80,10 @@ def play(
 
 @app.command(rich_help_panel="Use")
 def sim(
-    rate: Annotated[float, typer.Option(help="Events per second.", min=0.1)] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed says the same.")] = 0,
+    rate: Annotated[
+        float | None, typer.Option(help="Events per second; TICKWIRE_SOURCE__SIM_RATE if left out.", min=0.1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed says the same.", min=0)] = 0,
     seconds: Annotated[float, typer.Option(help="Stop after so long; 0 goes on until Ctrl-C.")] = 0,
     json: Json = False,
 ) -> None:

@@ -23,10 +23,10 @@ from infra.cli.plain import finite, plain
 from infra.clickhouse import Database, connect
 from infra.clock import WallClock
 from infra.instance import attached
+from infra.judged_range import parse_bound
 from infra.log_identity import current_log
 from infra.rule_changes import rule_of, standing, taken, write_rule_change
 from infra.settings import Settings
-from infra.verify import parse_bound
 from schemas.backtest import Backtest
 from schemas.errors import RuleError
 from schemas.rows import Alert

@@ -12,8 +12,9 @@ from rich.table import Table as Grid
 
 from infra.cli.plain import finite, plain
 from infra.instance import attached
+from infra.judged_range import Request, parse_bound
 from infra.settings import Settings
-from infra.verify import Request, parse_bound, verify
+from infra.verify import verify
 from schemas.errors import TickwireError
 from streams.verdict import Verdict, told
 

@@ -90,7 +90,10 @@ class Transfer(io.RawIOBase):
         line = self._stream.readline(_LONGEST_CHUNK_LINE)
         try:
             self._left = int(line.split(b";")[0].strip(), 16)
+            if self._left < 0:
+                raise ValueError(self._left)
         except ValueError as error:
+            self._left = 0
             raise ConnectionError(f"expected the size of a chunk, got {line[:40]!r}") from error
         if self._left == 0:
             while self._stream.readline(_LONGEST_CHUNK_LINE).strip():  # trailers

@@ -79,7 +79,8 @@ class Engine:
         engine.set_signal_handlers_enabled(0)
         config = write_configuration(path, memory=memory or default_memory(), allow_outside=allow_outside)
         self._connect = engine.connect
-        self._address = f"{path / 'data'}?config-file={config}"
+        near = _relative(path)
+        self._address = f"{near}/data?config-file={near}/{config.name}"
         self._default_definition = path / "data" / "metadata" / "default.sql"
         self._default_definition.unlink(missing_ok=True)
         self._clean = path / "stopped_cleanly"
@@ -87,6 +88,7 @@ class Engine:
             log.warning("%d inserts were cut off when the engine was killed; their tokens are free again", lost)
         self._clean.unlink(missing_ok=True)
         self._anchor = self._connect(self._address)  # the engine lives as long as its first connection
+        self._confirm_limit(memory or default_memory())
         self.version, self.timezone, self.display_name = self._row("SELECT version(), timezone(), displayName()")
         self._make_default_an_ordinary_database()
 
@@ -112,6 +114,15 @@ class Engine:
         self._default_definition.unlink(missing_ok=True)
         self._clean.touch()
         self._lock.close()
+
+    def _confirm_limit(self, memory: int) -> None:
+        """BackendError where the engine knows nothing of its configuration: neither grants nor limits would hold."""
+        (told,) = self._row("SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'")
+        if int(told) != memory:
+            self._anchor.close()
+            raise BackendError(
+                f"the ClickHouse engine did not read its configuration: expected a limit of {memory} bytes, found {told}"
+            )
 
     def _make_default_an_ordinary_database(self) -> None:
         """An embedded engine's `default` takes every unknown name for a file; a server's does not.
@@ -216,6 +227,16 @@ def _write_all(handle: int, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
         view = view[os.write(handle, view) :]
+
+
+def _relative(path: Path) -> str:
+    """A path as the engine's address can have it: as seen from where we are, which is the path itself in a process of its own."""
+    near = os.path.relpath(path)
+    if set("?&") & set(near):
+        raise BackendError(
+            f"expected a ClickHouse data path without ? and & as seen from the working directory, found {near}"
+        )
+    return near
 
 
 def quoted(text: str, quote: str = "'") -> str:

@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     os.environ.update(TMPDIR=str(options.path.resolve()), TZ="UTC", JE_MALLOC_CONF=ALLOCATOR)
     private_folder(options.path)
+    os.chdir(options.path)  # the engine takes a name as an address, in which ? and & mean something else
+    options.path = Path.cwd()
     if not options.allow_outside:
         log.info(confine([options.path], listen_on=[options.port]))
     tidy()

@@ -10,7 +10,7 @@ from typing import Final
 
 from infra.embedded.answers import QUERY_IS_TOO_LARGE, EngineError
 from infra.embedded.bodies import PIECE
-from infra.embedded.chdb_engine import Answer, Engine, Options, Progress, Session
+from infra.embedded.chdb_engine import Answer, Engine, Options, Progress
 from infra.embedded.guard import refuse_expressions_in_settings, refuse_outside
 from infra.embedded.http_query import HttpQuery
 from infra.embedded.revisions import CUSTOM_SERIALIZATION, newer_blocks
@@ -52,17 +52,18 @@ def answered(engine: Engine, query: HttpQuery, body: Iterator[bytes]) -> Iterato
         refuse_expressions_in_settings(query.options.settings)
     output_format = statement.format or query.default_format
     newer = output_format.lower() == "native" and query.revision >= CUSTOM_SERIALIZATION
-    with engine.session(query.options) as session:
+    piecewise = statement.streamable and output_format.lower() in PIECEWISE
+    options = query.options if piecewise or statement.kind == "insert" else _limited(query.options)
+    with engine.session(options) as session:
         if statement.kind == "insert":
             begins, ends = around_data(statement)
             progress = session.insert(begins, statement.format or "Values", data, ends)
             yield Reply(None, progress, iter(()), 0)
-        elif statement.streamable and output_format.lower() in PIECEWISE:
+        elif piecewise:
             with closing(session.stream(statement.text, output_format)) as blocks:
                 answers = map(_newer, blocks) if newer else blocks
                 yield _streamed(answers, output_format, engine.scratch if query.whole else None)
         else:
-            _limit_result(session, query.options)
             answer = session.query(statement.text, output_format)
             answer = _newer(answer) if newer else answer
             has_rows = statement.kind == "rows" or bool(answer.body)
@@ -106,9 +107,13 @@ def _newer(answer: Answer) -> Answer:
     return replace(answer, body=newer_blocks(answer.body))
 
 
-def _limit_result(session: Session, options: Options) -> None:
-    if "max_result_bytes" not in options.settings:
-        session.prepare(Options(settings={"max_result_bytes": str(LARGEST_RESULT), "result_overflow_mode": "throw"}))
+def _limited(options: Options) -> Options:
+    """With a limit of the result, where the client has said none."""
+    if "max_result_bytes" in options.settings:
+        return options
+    return replace(
+        options, settings={"result_overflow_mode": "throw", **options.settings, "max_result_bytes": str(LARGEST_RESULT)}
+    )
 
 
 def _streamed(answers: Iterator[Answer], output_format: str, scratch: Path | None) -> Reply:

@@ -129,7 +129,9 @@ class Connection(BaseHTTPRequestHandler):
         host = self.headers.get("Host", "").rpartition(":")
         name = host[0] if host[1] and host[2].isdigit() else self.headers.get("Host", "")
         origin = self.headers.get("Origin")
-        return name.lower() in LOCAL_NAMES and (origin is None or urlsplit(origin).hostname in LOCAL_NAMES)
+        if origin is None:  # as of an image or a script, which a browser fetches for any page
+            return name.lower() in LOCAL_NAMES and self.headers.get("Sec-Fetch-Site") != "cross-site"
+        return name.lower() in LOCAL_NAMES and urlsplit(origin).hostname in LOCAL_NAMES
 
     def _serve(self) -> None:
         self._query_id = ""
@@ -224,6 +226,8 @@ class Connection(BaseHTTPRequestHandler):
     def _common_headers(self, query: HttpQuery | None) -> None:
         engine = self.server.engine
         zone = query.options.settings.get("session_timezone", "") if query else ""
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cross-Origin-Resource-Policy", "same-site")
         self.send_header("X-ClickHouse-Server-Display-Name", engine.display_name)
         self.send_header("X-ClickHouse-Timezone", zone or engine.timezone)
         if self._query_id:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from infra.private import private_folder, write_private
-from schemas.errors import TickwireError
+from schemas.errors import SettingsError, TickwireError
 
 LOCK: Final = "lock"
 STATE: Final = "run.json"
+OTHERS: Final = b"this folder had other files before tickwire came: it is never emptied\n"
 LEFTOVERS_WITHIN_S: Final = 15.0
 LOOKS: Final = 50
 LOOK_EVERY_S: Final = 0.01
@@ -69,7 +70,11 @@ class Instance:
     def __init__(self, directory: Path) -> None:
         private_folder(directory)
         self.directory = directory
+        others = not (directory / LOCK).exists() and any(directory.iterdir())
         self._lock = _locked(directory)
+        if others:
+            self._lock.write(OTHERS)
+            self._lock.flush()
         left = _read(directory / STATE)
         _stop_leftovers(left.services if left else ())
         self.write(RunState(os.getpid()))
@@ -81,7 +86,15 @@ class Instance:
         draft.replace(self.directory / STATE)
 
     def empty(self) -> None:
-        """Throw away everything in the directory but what says that we hold it."""
+        """Throw away everything in the directory but what says that we hold it.
+
+        SettingsError where it had files, and no lock of ours, when we first came.
+        """
+        if (self.directory / LOCK).stat().st_size:
+            raise SettingsError(
+                f"{self.directory}: expected a folder of tickwire's own to empty, found one that had other files before; empty "
+                "it yourself, with its lock, or name another place (TICKWIRE_DATA)"
+            )
         for each in self.directory.iterdir():
             if each.name in (LOCK, STATE):
                 continue

@@ -42,6 +42,11 @@ class Frames:
         self._passing = 0
         """Bytes of the frame at hand that are passed on unseen."""
 
+    @property
+    def between(self) -> bool:
+        """Whether every frame that has begun is whole."""
+        return not self._kept and not self._passing
+
     def parts(self, data: bytes, wants_whole: Callable[[bytes, int], bool]) -> Iterator[tuple[Bytes, bool, bool]]:
         """(bytes, whether a frame begins with them, whether they are all of it), in order and without gaps.
 

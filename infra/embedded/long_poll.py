@@ -210,9 +210,14 @@ class Connection(asyncio.Protocol):
         )
 
     def _hold(self, asked: Asked, response: bytes) -> bool:
-        """Keep an empty response back while the client may wait and has asked for nothing else."""
+        """Keep an empty response back while the client may wait, has asked for nothing else and has not begun to."""
         assert asked.fetch is not None
-        if self._asked or self._loop.time() >= asked.deadline or not is_empty(response, asked.fetch.version):
+        if (
+            self._asked
+            or not self._requests.between
+            or self._loop.time() >= asked.deadline
+            or not is_empty(response, asked.fetch.version)
+        ):
             return False
         self._asked.appendleft(asked)
         if asked.writes != self._relay.writes:  # the broker may have answered before the write that we have seen since

@@ -43,7 +43,7 @@ def parse_query(raw: bytes) -> Statement:
     text = _decoded(raw[: found[-1].end])
     first = found[0].text.lower()
     if _names(found, "kill", "query"):
-        text = _by_client_query_id(found)
+        text = _by_client_query_id(raw, found)
     rows = first in ANSWERS_WITH_ROWS and not (first == "with" and any(token.name == "insert" for token in found))
     return Statement("rows" if rows else "other", text, found, _format_of(found), rows and first in STREAMED)
 
@@ -149,15 +149,18 @@ def _format_of(found: Sequence[Token]) -> str | None:
         before, token = found[index - 1], found[index]
         if depth == 0 and before.kind == "word" and before.name == "format" and token.kind == "word":
             behind = found[index + 1].name if index + 1 < len(found) else ""
-            if behind in ("", "settings") and (index < 2 or found[index - 2].text not in (",", ".")):
+            if behind in ("", "settings") and (index < 2 or found[index - 2].name not in (",", ".", "by")):
                 return token.text
     return None
 
 
-def _by_client_query_id(found: Sequence[Token]) -> str:
+def _by_client_query_id(raw: bytes, found: Sequence[Token]) -> str:
     """KILL QUERY by the id the client gave: the engine has its own ids, ours is kept in `log_comment`."""
-    words = ["Settings['log_comment']" if token.name == "query_id" else token.text for token in found]
-    return " ".join(word.encode("latin-1").decode() for word in words)
+    text, at = b"", 0
+    for token in found:
+        if token.name == "query_id":
+            text, at = text + raw[at : token.start] + b"Settings['log_comment']", token.end
+    return _decoded(text + raw[at : found[-1].end])
 
 
 def _names(found: Sequence[Token], *words: str) -> bool:

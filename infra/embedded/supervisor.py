@@ -101,8 +101,13 @@ class Supervisor:
         return self.directory / "logs" / f"{name}.log"
 
     def stop_on_signals(self) -> None:
-        """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, once: a second one changes nothing."""
+        """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, once: a second one changes nothing.
+
+        A SIGHUP that is ignored (`nohup`) stays so.
+        """
         for number in STOP_SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._interrupt)
 
     def wait(self) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from infra.hooks.database import Database
 from infra.hooks.signing import new_secret
-from schemas.errors import UnknownEndpoint
+from schemas.errors import TargetRefused, UnknownEndpoint
 from schemas.hooks import Endpoint, NewEndpoint, Secret
 
 SIGNED: Final = frozenset({"webhook"})
@@ -52,6 +52,13 @@ class Endpoints:
         if not found:
             raise UnknownEndpoint(f"no endpoint has the id {endpoint!r}; `tickwire hooks list` shows them")
         return _endpoint(found[0])
+
+    def must_be_enabled(self, endpoint: str) -> None:
+        """`TargetRefused` where nothing is sent there any more."""
+        if why := self.get(endpoint).disabled:
+            raise TargetRefused(
+                f"{endpoint}: the endpoint was disabled ({why}); `tickwire hooks enable {endpoint}` first"
+            )
 
     def remove(self, endpoint: str) -> None:
         """Forget it with all its deliveries."""

@@ -5,8 +5,7 @@ from typing import Any, Final
 
 from infra.hooks.database import Database
 from infra.hooks.endpoints import Endpoints
-from infra.hooks.outbox import DISABLED
-from schemas.errors import TargetRefused, UnknownEndpoint
+from schemas.errors import UnknownEndpoint
 from schemas.hooks import Attempt, Delivery, DeliveryDetails
 
 _COLUMNS: Final = "id, endpoint, message, state, tries, due, made, done"
@@ -48,23 +47,19 @@ class DeliveryLog:
 
     def replay(self, delivery: int, now_ns: int) -> None:
         """Deliver once more under the same id, at once and from the schedule's beginning."""
-        self._must_be_enabled(self.details(delivery).delivery.endpoint)
+        self._endpoints.must_be_enabled(self.details(delivery).delivery.endpoint)
         self._database.changed(
             "UPDATE deliveries SET state = 'pending', tries = 0, due = ?, done = NULL WHERE id = ?", (now_ns, delivery)
         )
 
     def replay_all(self, endpoint: str, now_ns: int, *, since: int = 0, every: bool = False) -> int:
         """The same for all dead letters of an endpoint made since then, ns; for those that arrived, too, where `every`."""
-        self._must_be_enabled(endpoint)
+        self._endpoints.must_be_enabled(endpoint)
         return self._database.changed(
             "UPDATE deliveries SET state = 'pending', tries = 0, due = ?, done = NULL "
             "WHERE endpoint = ? AND made >= ? AND (state = 'dead' OR (? AND state = 'sent'))",
             (now_ns, endpoint, since, every),
         )
-
-    def _must_be_enabled(self, endpoint: str) -> None:
-        if why := self._endpoints.get(endpoint).disabled:
-            raise TargetRefused(f"{endpoint}: {DISABLED} ({why}); `tickwire hooks enable {endpoint}` first")
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:

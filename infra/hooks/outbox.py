@@ -12,7 +12,6 @@ from schemas.hooks import Endpoint
 
 KEPT: Final = timedelta(days=30)
 """A delivery that is over; longer than alerts stay on their topic, so that one that is read again is known."""
-DISABLED: Final = "the endpoint was disabled"
 SKEW_NS: Final = 60_000_000_000
 """Between the clock of an alert and ours."""
 
@@ -66,9 +65,9 @@ class Outbox:
         )
 
     def put_for(self, endpoint: str, message: Message, now_ns: int) -> int:
-        """One message for one endpoint, whatever it wants; the delivery's id."""
-        self._endpoints.get(endpoint)
+        """One message for one endpoint, whatever it wants; the delivery's id. `TargetRefused` where it is disabled."""
         with self._database.transaction():
+            self._endpoints.must_be_enabled(endpoint)
             self._database.changed(
                 "INSERT INTO messages VALUES (?, ?, ?, ?, ?)", (message.id, message.kind, message.body, now_ns, now_ns)
             )

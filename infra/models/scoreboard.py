@@ -67,7 +67,9 @@ def scoreboard(database: Database, name: str, wanted: Wanted) -> list[Line]:
     groups = _groups(database, name, wanted)
     lines = []
     for horizon_ns, model in _models(database, name, wanted):
-        scored = _scored(_rows(database, name, wanted, horizon_ns, model), horizon_ns)
+        if not (rows := _rows(database, name, wanted, horizon_ns, model)):
+            continue  # they have left the window meanwhile
+        scored = _scored(rows, horizon_ns)
         lines += [_line(model, group, scored.among(symbols)) for group, symbols in groups.items()]
     order = {group: number for number, group in enumerate(groups)}
     return sorted(lines, key=lambda line: (order[line.group], line.horizon_s, _loss(line)))

@@ -84,6 +84,18 @@ class TritonShadow:
             self._fault = fault
 
 
+def remembered(load: Callable[[str], Model | None]) -> Callable[[str], Model | None]:
+    """The same, asked once of each model that is there: one that is not may be there the next time."""
+    found: dict[str, Model] = {}
+
+    def one(name: str) -> Model | None:
+        if name not in found and (model := load(name)) is not None:
+            found[name] = model
+        return found.get(name)
+
+    return one
+
+
 def live_model(settings: Settings, model: str, tell: Callable[[str, str], None]) -> Model | None:
     """The model that the log names: from its file, or by a server where its id says so. `tell`: a server's fault."""
     if model.startswith(REMOTE):

@@ -23,8 +23,8 @@ from infra.nightly.matrix import verified
 from infra.nightly.matrix_store import open_directory
 from infra.nightly.plan import MANIFEST, MatrixManifest, Plan, canonical, plan_of, replaced
 from infra.nightly.reading import Archive, Work, archive_of, save_events
+from infra.session_log import offsets_at
 from infra.settings import Settings
-from infra.verify import offsets_at
 from models.manifest import Manifest
 from schemas.errors import InputError, LogError, WriterHeld
 from streams.nightly import PIECE, MatrixSpan
@@ -216,8 +216,8 @@ def _offsets(settings: Settings, held: Mapping[int, tuple[int, int]], asked: Bou
     if asked.everywhere is not None:
         return dict.fromkeys(held, asked.everywhere)
     if asked.at_ms is not None:
-        found = offsets_at(settings.kafka, asked.at_ms * 1_000_000)
-        return {p: min(max(found[p], low), high) for p, (low, high) in held.items()}
+        found = offsets_at(settings.kafka, asked.at_ms)
+        return {p: high if (at := found[p]) is None else min(max(at, low), high) for p, (low, high) in held.items()}
     return asked.by_partition or {}
 
 

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
 from bytewax._bytewax import run_main
@@ -20,7 +19,7 @@ from infra.composition import ShardMaker, calendars, load_model, rules, sessions
 from infra.kafka import ANSWER_S, client_config
 from infra.kafka_log import READER
 from infra.log_identity import current_log, reader_of, spans
-from infra.models.triton_shadow import replayed_model
+from infra.models.triton_shadow import remembered, replayed_model
 from infra.replay.names import checked_name, database_of
 from infra.replay.store import ReplayRecord, ReplayStore, digests, output_hash
 from infra.replay.topics import spoken_sinks
@@ -137,12 +136,15 @@ class _Run:
         if options.topics:
             topics, latest, flush = spoken_sinks(self.settings, options.into, partitions, self.messages, self.telemetry)
         source = EventSource(self.log, WallClock(), stop, lambda: told(self.progress()), self.telemetry)
-        load = cache(lambda name: replayed_model(self.settings, name))
+        load = remembered(lambda name: replayed_model(self.settings, name))
         kept = sessions(self.settings.fold, calendars(self.settings))
         make = ShardMaker(self.rules, kept, self.onnx, load=load)
         sinks = Sinks(topics, latest, TableSink(partitions, self.buffer))
         flow = build(source, make, sinks, step_name(self.rules, kept), self.telemetry, self.revise)
-        run_main(flow)  # type: ignore[no-untyped-call]
+        try:
+            run_main(flow)  # type: ignore[no-untyped-call]
+        finally:
+            self.buffer.abandon()
         flush()
         told(self.progress())
         if self.progress().records < self.progress().records_total:

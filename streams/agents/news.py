@@ -22,7 +22,11 @@ from schemas.topics import DEAD_LETTERS, EVENTS, NEWS, PARTITIONS
 from streams.agents.worker import RAW, dead_letter, worker_app
 from streams.ports import Clock, Meter
 
-CASHTAG: Final = re.compile(r"(?<![\w$])\$([A-Za-z][A-Za-z0-9]{0,9}(?:[.-][A-Za-z]{1,5})?)(?![\w$])")
+CASHTAG: Final = re.compile(
+    r"(?<![\w$])\$([A-Za-z][A-Za-z0-9]{0,9})"
+    r"(?>((?:(?:\.[A-Za-z]{1,2}|-[A-Za-z]{1,5}|_[Ff])(?!\w))?))"  # a class of shares, a pair's other currency, a future
+    r"(?![\w$]|\.\w\b|…\s*\Z)"  # no abbreviation, and not cut off at the end of the text
+)
 IN_FLIGHT: Final = 200
 """Items whose signals the broker has not acknowledged yet; more wait."""
 
@@ -49,10 +53,11 @@ def signals(item: NewsItem, sentiment: Sentiment, ts_ingest: int) -> list[NewsSi
 def cashtags(title: str) -> tuple[str, ...]:
     """The symbols that a text names with a dollar sign, once each, in capitals.
 
-    >>> cashtags("$aapl and $BRK.B up, $100 bet, US$5, $AAPL again")
+    >>> cashtags("$aapl and $BRK.B up, $100 bet, US$5, $AAPL-led rally")
     ('AAPL', 'BRK.B')
     """
-    return tuple(dict.fromkeys(symbol.upper() for symbol in CASHTAG.findall(title)))
+    found = (base + suffix if suffix.isupper() == base.isupper() else base for base, suffix in CASHTAG.findall(title))
+    return tuple(dict.fromkeys(map(str.upper, found)))
 
 
 def identity(item: NewsItem) -> int:

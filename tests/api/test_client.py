@@ -73,6 +73,22 @@ def test_a_stream_that_began_while_we_were_away_is_missed_where_we_do_not_have_i
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("recovered", "told"),
+    [({}, True), ({"bars": {"A": False}}, True), ({"bars": {"A": True}}, False), ({"news": {"A": True}}, True)],
+)
+def test_a_stream_that_the_server_has_no_beginning_of_may_have_begun_before_it_listened(
+    recovered: dict[str, Any], told: bool
+) -> None:
+    positions = Positions()
+    welcome, ack = {"type": "welcome", "epoch": "log-1"}, {"type": "ack", "id": 0, "recovered": recovered}
+    first = [bar(7, prev=0), bar(9, symbol="M", prev=0)]
+    back = [welcome, ack, bar(8, prev=7), bar(500, symbol="N", prev=0), bar(1, symbol="O", prev=0)]
+    heard = hear(positions, welcome, {"type": "ack", "id": 0}, *first, *back)
+    assert seqs(heard) == [7, 9, 8, *([(0, "gap")] if told else []), 500, 1]
+    assert seqs(hear(positions, welcome, {"type": "ack", "id": 0}, bar(600, symbol="P", prev=0)))[0] == (0, "gap")
+
+
 def test_another_log_begins_anew_and_says_so_of_every_stream() -> None:
     positions = Positions()
     heard = hear(

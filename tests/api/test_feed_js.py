@@ -42,14 +42,16 @@ def conversation(rng: random.Random) -> list[dict[str, Any]]:
         step = rng.choice([1, 1, 1, 1, 2, 3, 0, -1])
         seq = max(0, last[stream] + step)
         one: dict[str, Any] = {"channel": channel, "symbol": symbol, "seq": seq, "data": None}
-        kind = rng.choice(["update"] * 8 + ["revise", "snapshot", "gap", "heartbeat", "welcome", "weather"])
+        kind = rng.choice(["update"] * 8 + ["revise", "snapshot", "gap", "heartbeat", "welcome", "ack", "weather"])
         if kind in ("update", "revise"):
-            one |= {"prev": rng.choice([last[stream], last[stream], 3])} if channel == "trades" else {}
+            one |= {"prev": rng.choice([last[stream], last[stream], 3, 0])} if channel == "trades" else {}
             one |= {"conflated": rng.choice([0, max(0, step - 1)])} if channel == "predictions" else {}
         elif kind == "gap":
             one = {"channel": channel, "symbol": symbol, "from": last[stream] + 1, "to": seq, "reason": "slow_client"}
         elif kind == "heartbeat":
             one = {"seqs": {channel: {symbol: seq}}}
+        elif kind == "ack":
+            one = {"id": 1, "recovered": {channel: {symbol: rng.random() < 0.5, "C": True}}}
         elif kind == "welcome":
             one = {"epoch": rng.choice(["log-1", "log-1", "log-2"])}
         told.append({"type": kind, **one})

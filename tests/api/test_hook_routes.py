@@ -155,15 +155,16 @@ def test_one_or_all_are_replayed_and_a_ping_is_put_into_the_outbox(served: Serve
     assert served.store.log.details(ping).delivery.message.startswith("ping-")
 
 
-def test_an_endpoint_that_was_disabled_is_enabled_before_it_is_replayed_to(served: Served) -> None:
+@pytest.mark.parametrize("what", ["replay", "ping"])
+def test_an_endpoint_that_was_disabled_is_enabled_before_anything_is_sent_there(served: Served, what: str) -> None:
     endpoint = served.add()["endpoint"]["id"]
     with served.store.database.transaction():
         served.store.outbox.disable(endpoint, "it answered 410 Gone", CLOCK.now_ns())
-    refused = served.post(f"/v1/alerts/endpoints/{endpoint}/replay")
+    refused = served.post(f"/v1/alerts/endpoints/{endpoint}/{what}")
     assert refused.status_code == 422
     assert "410 Gone" in refused.json()["detail"]
     assert served.post(f"/v1/alerts/endpoints/{endpoint}/enable").json()["data"][0]["disabled"] == ""
-    assert served.post(f"/v1/alerts/endpoints/{endpoint}/replay").status_code == 200
+    assert served.post(f"/v1/alerts/endpoints/{endpoint}/{what}").is_success
 
 
 def test_an_outbox_that_cannot_be_read_is_a_problem_that_tells_no_path(served: Served) -> None:

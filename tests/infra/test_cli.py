@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -89,6 +90,15 @@ def test_what_could_not_even_begin_ends_with_2_and_one_line(
     assert out == ""
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_a_simulated_exchange_needs_no_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(inputs, "simulate", lambda _, **told: asked.append(told))
+    assert run("sim")[0] == 0
+    assert run("sim", "--rate", "0.01")[0] == 2
+    assert run("sim", "--rate", "25")[0] == 0
+    assert [told["rate"] for told in asked] == [None, 25.0]
 
 
 def test_an_option_out_of_its_range_ends_with_2(run: Run) -> None:

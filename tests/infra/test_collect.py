@@ -67,6 +67,25 @@ def test_within_reach_nothing_is_missed_and_a_product_that_the_log_does_not_know
     assert meter.counts["tickwire_collect_missed_total"] == 0
 
 
+@pytest.mark.parametrize(
+    ("newest", "begin"),
+    [
+        pytest.param([None, None], -600, id="an empty log"),
+        pytest.param([-1_000, None], -600, id="older than the history"),
+        pytest.param([-90, -30], -29, id="it was cut off in the middle"),
+        pytest.param([None, 70], 0, id="ahead of now"),
+    ],
+)
+def test_a_simulated_history_begins_behind_what_is_on_the_log(
+    newest: list[int | None], begin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs.time, "time_ns", lambda: KILLED)
+    monkeypatch.setattr(inputs, "newest_event", lambda _, p: None if (at := newest[p]) is None else KILLED + at * S)
+    settings = Settings.model_validate({"kafka": {"partitions": 2}})
+    assert inputs._begin(settings, 600) == KILLED + begin * S
+    assert inputs._begin(settings, 0) == KILLED
+
+
 class Tail:
     """A consumer of partitions that hold these records."""
 

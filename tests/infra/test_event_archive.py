@@ -53,6 +53,17 @@ def test_files_that_overlap_give_every_record_once(tmp_path: Path) -> None:
     assert at == [offset for offset in range(300) if offset not in {120, 121}]
 
 
+def test_a_file_that_reaches_over_later_ones_is_read_wherever_reading_begins(tmp_path: Path) -> None:
+    found = archive(tmp_path / "a")
+    for first, end in ((0, 50), (50, 240), (100, 150), (120, 130), (250, 300)):
+        found.keep(2, [poll(first, end)])
+    for first in (0, 60, 125, 140, 160, 245, 250, 290):
+        told, missing = records(found, first, 300), [gap for part in found.read(2, first, 300) for gap in part.missing]
+        assert sorted(told) == [at for at in range(first, 300) if not 240 <= at < 250]
+        assert missing == ([(max(first, 240), 250)] if first < 250 else [])
+    assert [part.missing for part in found.read(2, 242, 248)] == [[(242, 248)]]
+
+
 def test_what_nobody_has_is_told(tmp_path: Path) -> None:
     found = archive(tmp_path / "a")
     found.keep(2, [poll(0, 100)])

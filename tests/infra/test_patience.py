@@ -7,11 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from infra.clickhouse import Database, Parameters, Result
 from infra.native_format import Column
-from infra.tables import ClickHouseTables, create_tables
+from infra.tables import ClickHouseTables, Writer, create_tables
 from infra.telemetry import Telemetry
 from processors.features import FEATURE_NAMES
 from schemas.errors import BackendError, DatabaseError, DatabaseUnavailable, WriterError
@@ -36,6 +37,8 @@ class FailingDatabase:
     doubles: bool = False
     stored: dict[str, int] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
+    counted: int = 0
+    """How often its rows were asked for."""
 
     def command(self, sql: str, parameters: Parameters | None = None) -> None:
         raise AssertionError(f"nothing is to be killed: {sql}")
@@ -43,6 +46,7 @@ class FailingDatabase:
     def rows(self, sql: str, parameters: Parameters | None = None) -> Result:
         if "system.processes" in sql:
             return Result(["id"], ["String"], [])
+        self.counted += 1
         return Result(["count()"], ["UInt64"], [(sum(self.stored.values()) * (2 if self.doubles else 1),)])
 
     def arrays(self, sql: str, parameters: Parameters | None = None) -> Mapping[str, Column]:
@@ -65,8 +69,19 @@ class FailingDatabase:
     def close(self) -> None: ...
 
 
-def store(database: Any, meter: Telemetry | None = None, patience_s: float = 60) -> ClickHouseTables:
-    return ClickHouseTables(database, NAME, LOG_ID, timedelta(seconds=patience_s), meter=meter)
+class Alone:
+    """A writer that nobody takes over."""
+
+    def wait(self, within_s: float) -> None: ...
+
+    def query_id(self) -> str:
+        return "tickwire-me-1"
+
+
+def store(
+    database: Any, meter: Telemetry | None = None, patience_s: float = 60, writer: Writer | None = None
+) -> ClickHouseTables:
+    return ClickHouseTables(database, NAME, LOG_ID, timedelta(seconds=patience_s), meter=meter, writer=writer)
 
 
 @pytest.mark.parametrize("failure", [FULL, FULL_ON_WRITE, SILENT, DatabaseError("Too many parts", code=252)])
@@ -105,6 +120,38 @@ def test_a_block_that_was_acknowledged_but_is_not_there_is_stored_under_another_
     assert database.tried == [token(0), token(0), f"{token(0)}/1"]
     assert database.stored == {token(0): 0, f"{token(0)}/1": ROWS}
     assert f'tickwire_clickhouse_restored_total{{table="{TABLE}"}} 1.0' in telemetry.exposition().decode()
+
+
+def test_the_first_block_of_a_process_is_looked_for_though_its_token_was_acknowledged_at_once() -> None:
+    database, telemetry = FailingDatabase([], stored={token(0): 0}), Telemetry()  # of an engine that was killed
+    stored = store(database, telemetry, writer=Alone())
+    stored.insert(TABLE, block(0), token(0))
+    assert database.tried == [token(0), f"{token(0)}/1"]
+    assert sum(database.stored.values()) == ROWS
+    assert f'tickwire_clickhouse_restored_total{{table="{TABLE}"}} 1.0' in telemetry.exposition().decode()
+
+
+def test_only_the_first_block_of_a_table_and_partition_is_looked_for() -> None:
+    database = FailingDatabase([])
+    stored = store(database, writer=Alone())
+    for first in (0, ROWS, 2 * ROWS):
+        stored.insert(TABLE, block(first), token(first))
+    assert database.counted == 1
+    other = np.full(ROWS, 1, np.uint16)
+    for _ in range(2):
+        stored.insert(TABLE, {**block(0), "src_partition": other}, "log/1:0-49x50")
+    assert database.counted == 2
+    store(unwatched := FailingDatabase([])).insert(TABLE, block(0), token(0))
+    assert unwatched.counted == 0, "without a writer nobody was there before"
+
+
+def test_who_gives_up_waits_for_nothing_any_more() -> None:
+    full = FailingDatabase([FULL] * 1000)
+    stored = store(full)
+    stored.give_up()
+    with pytest.raises(DatabaseError, match="not enough space"):
+        stored.insert(TABLE, block(0), token(0))
+    assert len(full.tried) == 1
 
 
 def test_a_block_whose_answer_was_lost_is_not_stored_again_where_its_token_is_forgotten() -> None:

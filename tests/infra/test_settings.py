@@ -109,6 +109,17 @@ def test_an_address_of_redis_is_taken_as_it_is(url: str) -> None:
     assert load({"TICKWIRE_REDIS__URL": url}, Path("none")).redis.url.get_secret_value() == url
 
 
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_data_directory_is_not_the_working_directory(text: str) -> None:
+    with pytest.raises(SettingsError, match="TICKWIRE_DATA: expected a path"):
+        load({"TICKWIRE_DATA": text}, Path("none"))
+
+
+def test_the_home_folder_may_be_written_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert load({"TICKWIRE_DATA": "~/ticks"}, Path("none")).data == Path("/home/somebody/ticks")
+
+
 @pytest.mark.parametrize("below", ["", "sub", "sub/sub"])
 def test_a_file_where_the_data_directory_should_be_is_refused(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()

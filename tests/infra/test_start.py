@@ -70,3 +70,30 @@ def test_a_changed_computation_asks_for_the_state_of_its_log_alone(tmp_path: Pat
     start(computation(tmp_path, "closed"), dict, Wanted(last=False))
     assert rebuilt == ["closed"]
     assert not request_path(tmp_path).exists()
+
+
+def test_a_start_goes_on_from_the_state_that_a_killed_rebuild_had_put_aside(
+    tmp_path: Path, rebuilt: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left(tmp_path, "open")
+    store = RecoveryStore(tmp_path / "recovery", "0", "open", STEP, FEATURES_ID)
+    (store.path / "ours").touch()
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.suffix == ".building":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.replace(lambda _: None)
+    assert not store.path.exists()
+    for _ in range(2):
+        assert start(computation(tmp_path, "open"), dict, Wanted()).path == store.path
+        assert (store.path / "ours").exists()
+    assert rebuilt == []
+    monkeypatch.undo()
+    store.replace(lambda _: None)
+    assert not (store.path / "ours").exists()
+    assert [path for path in store.root.iterdir() if path.is_dir()] == [store.path]

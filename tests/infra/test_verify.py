@@ -1,18 +1,21 @@
 """Bounds of a verification as users write them, and models that are found again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 import infra.cli.verify
+import infra.session_log
 import infra.verify
+from infra.drained import Drained
 from infra.judged import confirm_judged
+from infra.judged_range import Request, check_range, parse_bound
 from infra.log_identity import LogIdentity
 from infra.models.shelf import model_of
 from infra.settings import Settings
-from infra.verify import Request, check_range, parse_bound
 from models import manifest as manifests
 from schemas.errors import LogError, SettingsError
 from streams.verify import Plan
@@ -76,6 +79,88 @@ def test_a_model_that_is_gone_altered_or_of_other_features_is_none(tmp_path: Pat
     assert model_of(settings, "mlp-0123456789ab") is None
     assert model_of(settings, "../../etc/passwd") is None
     assert model_of(settings, manifest.id) is None, "it takes three features, the fold makes others"
+
+
+@dataclass
+class Stored:
+    """A database whose features end at one offset, whose predictions at another, and that has records from `kept` on."""
+
+    features: int = 0
+    predictions: int = 0
+    kept: Mapping[int, int] = field(default_factory=dict)
+    asked: list[object] = field(default_factory=list)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> "Rows":
+        if "UNION ALL" in sql:
+            self.asked.append((parameters["partition"], parameters["at"], parameters["below"]))
+            first = self.kept.get(parameters["partition"])
+            return Rows([(0, 0) if first is None else (1, first)])
+        return Rows([(1, 1)] if "ledger" in sql else [(self.features if ".`features`" in sql else self.predictions,)])
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[dict[int, tuple[int, int]], list[str]]]:
+    """Partition to the offsets that are judged of it, and what is said of the rest."""
+    plans: list[Plan] = []
+
+    class Planned:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        check = staticmethod(plans.append)
+
+    def found(
+        log: LogIdentity, held: Mapping[int, tuple[int, int]], database: Stored, request: Request
+    ) -> tuple[dict[int, tuple[int, int]], list[str]]:
+        plans.clear()
+        settings = Settings.model_validate({"data": tmp_path, "redis": {"url": "redis://nowhere:1"}})
+        ends = {partition: end for partition, (_, end) in held.items()}
+        for name, told in {"all_logs": [log], "connect": database, "settled": ends, "spans": held}.items():
+            monkeypatch.setattr(infra.verify, name, lambda *_, told=told, **__: told)
+        monkeypatch.setattr(infra.verify, "Verification", Planned)
+        for name in ("_newest", "_parts", "_check_view"):
+            monkeypatch.setattr(infra.verify._Verifying, name, lambda *_: None)
+        notes = infra.verify.verify(settings, request).notes
+        return {plan.partition: (plan.begin, plan.end) for plan in plans}, notes
+
+    return found
+
+
+CLOSED = LogIdentity(log_id="closed", ends={0: 10, 1: 10})
+
+
+def test_a_closed_log_that_was_drained_is_judged_to_its_end_and_any_other_as_far_as_it_is_stored(
+    tmp_path: Path, planned: Any
+) -> None:
+    held, cut = {0: (0, 10), 1: (0, 10)}, Stored(features=7, predictions=10)  # whose features have lost their tail
+    Drained(tmp_path / "recovery").mark(CLOSED, [0], {})
+    judged, notes = planned(CLOSED, held, cut, Request())
+    assert judged == {0: (0, 10), 1: (0, 7)}
+    assert notes == ["partition 1: records 7 to 9 are not judged: nobody has said that they are stored"]
+
+
+def test_a_time_that_retention_has_passed_is_where_the_first_record_of_then_is_stored(
+    planned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infra.session_log, "offsets_at", lambda *_: {0: 100, 1: 60, 2: 100, 3: None})
+    log, held = (
+        LogIdentity(log_id="log", starts={1: 50, 2: 100}),
+        {0: (100, 200), 1: (50, 200), 2: (100, 200), 3: (5, 200)},
+    )
+    database = Stored(kept={0: 30})
+    yesterday = Request(begin=1_000_000_001)
+    judged, _ = planned(log, held, database, yesterday)
+    assert judged == {0: (30, 200), 1: (60, 200), 2: (100, 200), 3: (200, 200)}
+    assert database.asked == [(0, 1_001, 100)], "milliseconds are rounded up; the others have not passed"
+    judged, _ = planned(log, held, Stored(kept={0: 30}), Request(begin={0: 10}, end=yesterday.begin))
+    assert judged == {0: (10, 30)}
+    with pytest.raises(SettingsError, match="partition 0: 40 to 30 of 0 to 200"):
+        planned(log, held, Stored(kept={0: 30}), Request(begin={0: 40}, end=yesterday.begin))
 
 
 class Rows(NamedTuple):

@@ -35,6 +35,14 @@ def test_a_position_is_closed_before_the_next_is_opened() -> None:
     assert mine.tolist() == [START + s * NS for s in range(0, 300, 10)]
 
 
+def test_a_score_at_the_edge_is_beyond_it_on_either_side() -> None:
+    p = np.resize([0.6, 0.4, 0.5], len(MARKET))
+    found = traded(MARKET, p, np.zeros(len(MARKET)), edge=0.1)
+    assert set(found.side[p == 0.6].tolist()) >= {1}
+    assert set(found.side[p == 0.4].tolist()) >= {-1}
+    assert not found.side[p == 0.5].any()
+
+
 def test_no_conviction_makes_no_trade() -> None:
     found = traded(MARKET, np.full(len(MARKET), 0.55), np.zeros(len(MARKET)))
     assert not found.made.any()

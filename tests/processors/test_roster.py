@@ -170,6 +170,12 @@ def test_a_quarantined_model_is_never_used_again_and_the_one_before_it_serves() 
     assert [c.refused for o in outputs for c in o.changes][-2:] == ["m1 is quarantined"] * 2
 
 
+def test_a_quarantined_model_is_nothing_to_fall_back_to() -> None:
+    outputs = fold(with_changes((50, "quarantine", "m0"), (100, "promote", "m1"), (150, "rollback", "m1")))
+    assert [onnx for _, _, onnx, _, _ in rows(outputs)][-1] == "m1"
+    assert [c.refused for o in outputs for c in o.changes] == ["", "", "nothing served before m1"]
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -0.01, 1.01])
 def test_a_score_that_is_no_probability_quarantines_its_model_at_that_row(wrong: float) -> None:
     outputs = fold(EVENTS, on=shard(FailsAt("m0", frozenset([30]), wrong)))

@@ -17,7 +17,7 @@ from schemas.errors import BackendError
 from schemas.events import Trade
 from schemas.rows import DeadLetter
 from schemas.tables import tables
-from streams.blocks import DAY_MS, FEW, MOST_ROWS, BlockBuffer, _by_day
+from streams.blocks import AT_ONCE, DAY_MS, FEW, MOST_ROWS, BlockBuffer, _by_day
 from streams.rows import RowMaker
 from tests.fakes import ConstantModel, CountingLearner, ListStore, NoMeter
 from tests.logs import START
@@ -67,12 +67,17 @@ class Gate(ListStore):
 
     gate: threading.Event = field(default_factory=threading.Event)
     failing: bool = False
+    waiting: int = 0
 
     def insert(self, table: str, columns: Mapping[str, Any], token: str) -> None:
+        self.waiting += 1
         self.gate.wait()
         if self.failing:
             raise BackendError("the disk is gone")
         super().insert(table, columns, token)
+
+    def give_up(self) -> None:
+        self.gate.set()
 
 
 def test_what_is_surely_stored_grows_only_when_every_table_has_its_rows() -> None:
@@ -100,6 +105,19 @@ def test_nothing_is_surely_stored_where_an_insert_failed() -> None:
     with pytest.raises(BackendError, match="the disk is gone"):
         buffer.flush()
     assert buffer.stored(0) == -1
+
+
+def test_what_is_closed_stores_what_is_on_its_way_and_nothing_more() -> None:
+    store, log = Gate(), Stretches()
+    buffer = BlockBuffer(store, maker(), TABLES, NoMeter())
+    buffer.open(0)
+    buffer.add(log.next(FEW))
+    until("two inserts to be on their way", lambda: store.waiting == AT_ONCE, within_s=60)
+    buffer.add(log.next(FEW))
+    buffer.close()
+    assert [len(columns["src_offset"]) for _, columns, _ in store.inserts] == [FEW, FEW]
+    assert buffer.stored(0) == -1
+    buffer.close()
 
 
 def test_few_rows_of_a_table_wait_for_more_and_nothing_is_sure_without_them(monkeypatch: pytest.MonkeyPatch) -> None:

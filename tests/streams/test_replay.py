@@ -1,15 +1,22 @@
 """A log replayed: what is due when, where it ends, and what `--from` and `--to` mean."""
 
 import math
+from pathlib import Path
 
 import pytest
 
 from infra.replay.names import checked_name
+from infra.replay.run import ReplayOptions, _Run
+from infra.settings import Settings
+from processors.sessions import Sessions
 from schemas.errors import InputError, LogError
+from streams.blocks import AT_ONCE, FEW
 from streams.decode import Poll
-from streams.replay import SILENCE_S, Pace, Span, SpanLog
+from streams.replay import SILENCE_S, Pace, ReplayBuffer, Span, SpanLog
 from streams.span_text import Bound, bound
-from tests.fakes import ListLog, SteppingClock
+from tests.fakes import ListLog, NoMeter, SteppingClock
+from tests.services.processes import until
+from tests.streams.test_blocks import TABLES, Gate, Stretches, maker
 
 
 def log(**counts: int) -> ListLog:
@@ -78,6 +85,25 @@ def test_a_record_that_never_comes_is_told_and_not_waited_for_for_ever() -> None
     clock.sleep(SILENCE_S + 1)
     with pytest.raises(LogError, match="expected records up to offset 8, found none after 4"):
         reader.poll(100)
+
+
+def test_a_replay_that_failed_stores_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spans, nowhere, store = SpanLog(log(p0=5), [Span(0, 0, 5)], SteppingClock()), object(), Gate()
+    run = _Run(Settings(data=tmp_path), spans, nowhere, "r")  # type: ignore[arg-type]
+    run.buffer.abandon()
+    run.buffer = ReplayBuffer(store, maker(), TABLES, NoMeter())
+
+    def fails(_: object) -> None:
+        run.buffer.open(0)
+        run.buffer.add(Stretches().next(FEW))
+        until("inserts to be on their way", lambda: store.waiting == AT_ONCE, within_s=60)
+        raise OSError("no more memory")
+
+    monkeypatch.setattr("infra.replay.run.sessions", lambda *_: Sessions())
+    monkeypatch.setattr("infra.replay.run.run_main", fails)
+    with pytest.raises(OSError, match="no more memory"):
+        run.go(ReplayOptions(into="r"), lambda _: None, lambda: False)
+    assert len(store.inserts) == AT_ONCE
 
 
 @pytest.mark.parametrize(

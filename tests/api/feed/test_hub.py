@@ -7,9 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from api.feed.channels import TEST_SYMBOL
 from api.feed.hub import FeedHub
 from api.feed.inbox import Inbox, Topical
 from api.feed.limits import FeedLimits
+from api.feed.outbox import Outbox
+from api.feed.stream import Stream
+from api.feed.subscriptions import Subscriptions
 from infra.telemetry import Telemetry
 from tests.api.fakes import NOW_NS
 
@@ -164,9 +168,71 @@ def test_a_heartbeat_stays_small_and_names_every_symbol_in_turn() -> None:
         taken(client)
         turns = []
         for _ in range(4):
-            client.beat(hub._wanted(client), NOW_NS)
+            await hub._beat()
             turns.append(list(taken(client)[0]["seqs"]["bars"]))
         assert turns == [["S0", "S1", "S2"], ["S3", "S4", "S5"], ["S6", "S7"], ["S0", "S1", "S2"]]
+        running.cancel()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("also", ["*", TEST_SYMBOL, "S3"])
+def test_of_a_thousand_symbols_a_heartbeat_looks_at_those_that_it_names(
+    monkeypatch: pytest.MonkeyPatch, also: str
+) -> None:
+    asked: list[str] = []
+    wants, given = Subscriptions.wants, Outbox.given
+
+    def counted(of: Subscriptions, channel: str, symbol: str) -> bool:
+        asked.append(symbol)
+        return wants(of, channel, symbol)
+
+    def counted_too(of: Outbox, stream: Stream) -> int | None:
+        asked.append(stream.symbol)
+        return given(of, stream)
+
+    monkeypatch.setattr(Subscriptions, "wants", counted)
+    monkeypatch.setattr(Outbox, "given", counted_too)
+
+    async def run() -> None:
+        hub = hub_of(heartbeat_pairs=100, heartbeat_s=0.0)
+        client = hub.join()
+        for symbol in ("*", also):
+            client.subscriptions.add("bars", symbol)
+            hub.attach(client, "bars", symbol, snapshot=False)
+        for n in range(1_000):
+            hub.deliver(Topical("bars", f"S{n}", b"1"))
+        hub.forget(["bars"])
+        for n in range(1_000):
+            hub.deliver(Topical("bars", f"S{n}", b"1"))
+        while taken(client):
+            pass
+        running, named = asyncio.create_task(hub.run()), dict[str, int]()
+        for _ in range(11):
+            asked.clear()
+            while not client.outbox.chars:
+                await asyncio.sleep(0)
+            assert len(asked) < 110
+            named |= taken(client)[0]["seqs"]["bars"]
+        assert set(named) - {TEST_SYMBOL} == {f"S{n}" for n in range(1_000)}
+        assert (TEST_SYMBOL in named) == (also == TEST_SYMBOL)
+        running.cancel()
+
+    asyncio.run(run())
+
+
+def test_heartbeats_of_many_clients_let_others_have_their_turn() -> None:
+    async def run() -> None:
+        hub = hub_of(heartbeat_s=0.0)
+        clients = [hub.join() for _ in range(100)]
+        running, told = asyncio.create_task(hub.run()), {0}
+        async with asyncio.timeout(10):
+            while max(told) < 99:
+                await asyncio.sleep(0)
+                told.add(sum(client.outbox.chars > 0 for client in clients))
+                if max(told) == 48 and clients[99] in hub.clients:
+                    hub.leave(clients[99], "client_left")
+        assert sorted(told) == [*range(0, 97, 8), 99]
         running.cancel()
 
     asyncio.run(run())

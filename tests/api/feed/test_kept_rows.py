@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from api.client import _FRAME, Message, Positions
 from api.feed.features import FeatureFeed
 from api.feed.hub import FeedHub
 from api.feed.inbox import Topical
@@ -70,6 +71,39 @@ def test_what_is_read_for_another_client_keeps_nothing_from_who_waits_for_the_me
         for seq in (4, 5, 6):
             kept.scored("A", seq)
         assert heard(kept.client) == [("update", "A", seq) for seq in (4, 5, 6)]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("seq", [2, 5])
+def test_a_row_sets_no_stream_back_that_counts_itself_and_hides_no_gap(seq: int) -> None:
+    async def run() -> None:
+        kept, positions = Kept("bars", latest("A", log_id="L2", seq=seq), log=""), Positions(epoch="own", returned=True)
+        for _ in range(3):
+            kept.hub.deliver(Topical("predictions", "A", b"{}"))
+        positions.last["predictions", "A"] = 3
+        kept.hub.forget(["predictions"])
+        await kept.snapshots.fill(["A"])
+        client = kept.client_of("predictions", "A", snapshot=True)
+        frame = client.outbox.take(0.0)
+        kept.hub.deliver(Topical("predictions", "A", b"{}"))
+        told = [positions.hear(each) for each in _FRAME.decode(frame) + _FRAME.decode(client.outbox.take(0.0))]
+        assert [[each.seq if isinstance(each, Message) else each.after for each in heard] for heard in told] == [
+            [0], [3, 5],
+        ]  # fmt: skip
+
+    asyncio.run(run())
+
+
+def test_numbers_of_rows_mean_nothing_to_a_hub_that_counts_itself() -> None:
+    async def run() -> None:
+        kept = Kept("bars", latest("A", log_id="L2", seq=1_000), log="")
+        await kept.snapshots.fill(["A"])
+        client = kept.client_of("predictions", "A", snapshot=True)
+        assert heard(client) == [("snapshot", "A", 0)]
+        kept.hub.forget(["predictions"])
+        kept.hub.deliver(Topical("predictions", "A", b"{}"))
+        assert heard(client) == [("update", "A", 1)]
 
     asyncio.run(run())
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.feed.channels import CHANNELS
+from api.feed.client import Client
 from api.feed.limits import FeedLimits
-from api.feed.messages import BAD_MESSAGES, SLOW_CLIENT
+from api.feed.messages import BAD_MESSAGES, KEY_ENDED, SERVICE_RESTART, SLOW_CLIENT
 from api.feed.outbox import Outbox
 from api.feed.stream import Given, Held, Stream, Update
 from api.feed.views import JSON
@@ -271,6 +272,20 @@ def test_closing_sends_what_waits_and_keeps_the_first_reason() -> None:
     assert everything(outbox) == ["last words"]
     assert outbox.finished
     assert outbox.closing == BAD_MESSAGES
+
+
+@pytest.mark.parametrize("code", [SERVICE_RESTART, KEY_ENDED, BAD_MESSAGES])
+def test_behind_a_goodbye_nothing_comes_and_nothing_is_called_missing(code: int) -> None:
+    client = Client("one", FeedLimits())
+    outbox, bars, sima = client.outbox, stream("bars"), stream()
+    say(bars, outbox)
+    outbox.close(code)
+    for _ in range(3):
+        say(bars, outbox)
+        say(sima, outbox)
+    client.beat({"bars": [bars], "predictions": [sima]}, 0)
+    assert [(one["channel"], one["seq"]) for one in everything(outbox)] == [("bars", 1)]
+    assert (outbox.finished, outbox.closing, outbox.gaps) == (True, code, 0)
 
 
 STEPS = st.lists(

@@ -1,6 +1,7 @@
 """A message that some view cannot show is a gap for who asked for that view, and for nobody else; it costs no other message."""
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from api.client import Message, Missed, Positions, _Any
 from api.feed.client import Client
 from api.feed.hub import FeedHub
 from api.feed.inbox import Topical
+from api.feed.stream import Update
 from api.feed.views import view_of
 from infra.telemetry import Telemetry
 from tests.api.fakes import NOW_NS
@@ -42,6 +44,13 @@ def client_of(hub: FeedHub, channel: str, *, packed: bool = False, columns: tupl
     return client
 
 
+def held_of(hub: FeedHub, channel: str) -> Collection[Update]:
+    """What is held of the symbol `A`."""
+    stream = hub._streams.find(channel, "A")
+    assert stream is not None
+    return stream.held
+
+
 @pytest.mark.parametrize("channel", ["trades", "quotes", "bars"])
 @pytest.mark.parametrize("payload", [LARGE, ABSURD, DEEP], ids=["large", "absurd", "deep"])
 def test_it_is_a_gap_for_its_view_and_every_other_message_arrives(channel: str, payload: bytes) -> None:
@@ -59,7 +68,7 @@ def test_it_is_a_gap_for_its_view_and_every_other_message_arrives(channel: str, 
             while hub.messages < len(bodies):
                 await asyncio.sleep(0)
         assert heard(everything(packed)) == [step, "unsayable", 3 * step, 4 * step]
-        assert [update.seq for update in hub._streams[channel]["A"].held] == [n * step for n in (1, 2, 3, 4)]
+        assert [update.seq for update in held_of(hub, channel)] == [n * step for n in (1, 2, 3, 4)]
         assert (whole.outbox.take(0.0) or "").count('"update"') == 4
         running.cancel()
         assert f'tickwire_feed_refused_total{{channel="{channel}"}} 1.0'.encode() in telemetry.exposition()
@@ -96,6 +105,6 @@ def test_what_is_held_keeps_no_view_but_json_however_often_somebody_comes_back_f
             client.outbox.show(channel, view_of(True, (column,)))
             hub.attach(client, channel, "A", snapshot=False, resume={"A": 1})
         assert len(everything(client)) == 36
-    held = [update for channel in ("trades", "quotes") for update in hub._streams[channel]["A"].held]
+    held = [update for channel in ("trades", "quotes") for update in held_of(hub, channel)]
     assert len(held) == 38
     assert {update._viewed for update in held} == {None}

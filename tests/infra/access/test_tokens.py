@@ -12,6 +12,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from infra.access import issuer_keys
 from infra.access.issuer_keys import IssuerKeys
@@ -145,6 +147,34 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_token_is_nobody_s(reader: TokenReader, name: str) -> None:
     assert reader.identify(BAD[name]) is None
+
+
+def by_hand(header: dict[str, Any], told: dict[str, Any]) -> str:
+    """PyJWT makes no token of wrong types."""
+    said = f"{part(header)}.{part(told)}"
+    mac = OURS.sign(said.encode(), PKCS1v15(), SHA256())
+    return f"{said}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+STRANGE: tuple[Any, ...] = ([], {}, [[]], 7, -1.5, True, 10**400, float("inf"), float("nan"), "", "\ud800")
+
+
+@pytest.mark.parametrize("name", ["typ", "alg", "kid"])
+def test_a_token_whose_header_has_other_types_is_nobody_s(reader: TokenReader, name: str) -> None:
+    header = {"alg": "RS256", "typ": "JWT", "kid": "rsa"}
+    assert reader.identify(by_hand(header, claims())) is not None
+    for value in STRANGE:
+        assert reader.identify(by_hand({**header, name: value}, claims())) is None, value
+
+
+@pytest.mark.parametrize("name", ["exp", "iat", "nbf", "iss", "aud", "sub", "roles"])
+def test_claims_of_other_types_end_nothing_but_the_token(reader: TokenReader, name: str) -> None:
+    for value in STRANGE:
+        token = by_hand({"alg": "RS256", "kid": "rsa"}, {**claims(), name: value})
+        found = reader.identify(token)
+        assert found is None or name in ("exp", "iat", "nbf", "sub"), value  # of these some are good
+        if found is not None:
+            reader.holds(token)
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,16 @@ def test_a_client_that_goes_away_is_no_end_of_the_body() -> None:
         body.next_piece()
 
 
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"x", b""])
+def test_a_size_of_a_chunk_that_is_no_number_is_refused_again_and_again(size: bytes) -> None:
+    headers = Message()
+    headers["Transfer-Encoding"] = "chunked"
+    body = Transfer(io.BytesIO(size + b"\r\n" + bytes(1000)), headers, limit=100)
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match="expected the size of a chunk"):
+            body.next_piece()
+
+
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", "ten", ""])
 def test_a_length_that_is_no_number_is_refused(length: str) -> None:
     headers = Message()

@@ -45,6 +45,24 @@ def test_a_request_from_a_web_page_is_refused(clickhouse: ClickHouse) -> None:
         assert clickhouse.ask("SELECT 1", headers=headers).status == 200
 
 
+def test_a_script_or_an_image_of_a_web_page_is_refused_and_nobody_takes_an_answer_for_one(
+    clickhouse: ClickHouse,
+) -> None:
+    page = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}
+    assert clickhouse.ask("SELECT 1", method="GET", headers=page).status == 403
+    typed = clickhouse.ask("SELECT 1", method="GET", headers={"Sec-Fetch-Site": "none"})
+    assert (typed.status, typed.headers["X-Content-Type-Options"]) == (200, "nosniff")
+    assert typed.headers["Cross-Origin-Resource-Policy"] == "same-site"
+
+
+def test_limits_and_modes_of_a_client_hold_whatever_the_format(clickhouse: ClickHouse) -> None:
+    query = "SELECT number FROM numbers(10) SETTINGS max_block_size = 5"
+    for output_format in ("TSV", "JSONCompact"):
+        assert clickhouse.ask(f"{query} FORMAT {output_format}", readonly="1").status == 200
+    limits = {"max_result_rows": "5", "result_overflow_mode": "break"}
+    assert clickhouse.ask(f"{query} FORMAT JSONCompact", settings=limits).status == 200
+
+
 def test_users_and_sessions_are_accepted(clickhouse: ClickHouse) -> None:
     by_header = {"X-ClickHouse-User": "default", "X-ClickHouse-Key": "secret"}
     assert clickhouse.ask("SELECT 1", headers=by_header).text == "1\n"

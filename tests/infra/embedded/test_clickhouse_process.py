@@ -31,6 +31,21 @@ def own(tmp_path: Path) -> Iterator[ClickHouse]:
     program.stop()
 
 
+def test_a_path_may_have_characters_that_mean_something_in_an_address(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    program = Program(command(tmp_path / "R&D?x=1 #%41" / "data", port), tmp_path / "log")
+    program.start()
+    program.await_ready(lambda: answers(port), within_s=20)
+    own = ClickHouse(port, program)
+    assert "SOURCES" not in own.run("SHOW GRANTS")
+    own.run(DDL)
+    own.run("INSERT INTO t VALUES (1)")
+    program.stop()
+    restart(own)
+    assert own.run("SELECT n FROM t") == "1\n"
+    program.stop()
+
+
 def restart(clickhouse: ClickHouse) -> None:
     clickhouse.program.start()
     clickhouse.program.await_ready(lambda: answers(clickhouse.port), within_s=20)

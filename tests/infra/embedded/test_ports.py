@@ -1,6 +1,8 @@
 """Ports that nobody has, and that nobody will be given soon."""
 
 import socket
+import subprocess
+import sys
 
 from infra.embedded.ports import free_port
 
@@ -13,6 +15,14 @@ def test_a_taken_port_gives_the_next_free_one() -> None:
         assert free_port(other) == other
     with socket.create_server(("0.0.0.0", 0)) as everywhere:
         assert free_port(everywhere.getsockname()[1]) != everywhere.getsockname()[1]
+
+
+def test_a_port_is_kept_from_other_processes_also_while_nothing_listens() -> None:
+    port = free_port()
+    asks = f"from infra.embedded.ports import free_port; print(free_port({port}))"
+    told = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True).stdout
+    assert port < int(told) < port + 100
+    assert free_port(port) == port
 
 
 def test_any_free_port_is_below_those_of_outgoing_connections() -> None:

@@ -68,6 +68,7 @@ def test_an_insert_through_the_input_function_is_refused_because_it_would_insert
         (b"SELECT format FROM t", None),
         (b"SELECT 'x' AS t FORMAT CSV -- FORMAT JSON", "CSV"),
         (b"SELECT * FROM (SELECT 1 AS format) ORDER BY format", None),
+        (b"SELECT * FROM t ORDER BY format DESC", None),
         (b"SELECT formatRow('CSV', 1)", None),
         (b"EXPLAIN SELECT 1 FORMAT TSVRaw", "TSVRaw"),
     ],
@@ -99,6 +100,8 @@ def test_an_empty_query_is_an_error_as_on_a_server(raw: bytes) -> None:
 def test_kill_query_is_told_which_setting_holds_the_clients_query_id() -> None:
     text = parse_query(b"KILL QUERY WHERE query_id = 'a b' SYNC").text
     assert text == "KILL QUERY WHERE Settings['log_comment'] = 'a b' SYNC"
+    text = parse_query(b"KILL QUERY WHERE elapsed >= 1.5 AND query_id != '\xc3\xa4' ;").text
+    assert text == "KILL QUERY WHERE elapsed >= 1.5 AND Settings['log_comment'] != 'ä'"
 
 
 def test_a_statement_may_be_in_the_url_its_data_in_the_body() -> None:

@@ -17,6 +17,7 @@ from infra.embedded.instance import LOCK, AlreadyRunning, Instance, read_run_sta
 from infra.embedded.ports import free_port
 from infra.embedded.service import Service, ServiceFailed
 from infra.embedded.supervisor import Supervisor
+from schemas.errors import SettingsError
 from tests.infra.embedded.supervised import DIES, HAS_A_CHILD, STUBBORN, alive, listens, service
 from tests.services.processes import until
 
@@ -45,6 +46,22 @@ def test_services_stop_in_the_reverse_order_of_their_start(tmp_path: Path, event
         pids = [watched.pid for watched in running.services()]
     assert [event for event in events if "stopped" in event] == ["writer stopped", "database stopped", "broker stopped"]
     assert [alive(pid) for pid in pids] == [False] * 3
+
+
+def test_a_folder_that_others_filled_is_not_emptied(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    for _ in range(2):
+        with Supervisor(tmp_path) as supervisor, pytest.raises(SettingsError, match="a folder of tickwire's own"):
+            supervisor.empty()
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_folder_of_ours_is_emptied(tmp_path: Path) -> None:
+    with Supervisor(tmp_path):
+        (tmp_path / "ours").touch()
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.empty()
+    assert not (tmp_path / "ours").exists()
 
 
 def test_a_service_that_dies_is_started_again_on_its_port(supervisor: Supervisor, events: list[str]) -> None:
@@ -147,6 +164,7 @@ def test_who_asks_what_runs_keeps_nobody_from_starting(tmp_path: Path) -> None:
 
 def test_what_is_thrown_away_is_all_but_the_hold_on_the_directory(tmp_path: Path) -> None:
     directory, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    Instance(directory).close()
     (directory / "models").mkdir(parents=True)
     elsewhere.mkdir()
     (elsewhere / "kept").touch()

@@ -72,6 +72,19 @@ def test_a_signal_stops_everything_in_order_and_leaves_nothing(tmp_path: Path, n
     assert read_run_state(tmp_path) is None
 
 
+def test_a_hang_up_that_is_ignored_stops_nothing(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; the child inherits it
+    try:
+        up = Up(tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    os.kill(up.process.pid, signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        up.process.wait(1)
+    os.kill(up.process.pid, signal.SIGTERM)
+    assert up.ended()[0] == 0
+
+
 def test_an_impatient_second_ctrl_c_changes_nothing(tmp_path: Path) -> None:
     up = Up(tmp_path)
     for _ in range(3):

@@ -159,6 +159,9 @@ def test_a_disabled_endpoint_keeps_dead_letters_and_may_be_used_again(store: Hoo
     assert [each.state for each in store.log.page(endpoint.id)] == ["dead"] * 3
     with pytest.raises(TargetRefused, match="410"):
         store.log.replay_all(endpoint.id, NOW)
+    with pytest.raises(TargetRefused, match="410"):
+        store.outbox.put_for(endpoint.id, ping(endpoint.id, "77", NOW), NOW)
+    assert due(store, endpoint) == []
     store.endpoints.enable(endpoint.id)
     assert store.log.replay_all(endpoint.id, NOW) == 3
     assert len(due(store, endpoint)) == 3

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,3 +144,11 @@ def test_below_ten_blocks_there_is_a_value_and_no_interval_and_that_is_said(stor
 
 def test_another_horizon_has_no_line(stored: Stored) -> None:
     assert scoreboard(stored.database, stored.name, Wanted(horizons_ns=(60 * NS,))) == []
+
+
+def test_a_model_whose_outcomes_leave_the_window_meanwhile_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.models.scoreboard._groups", lambda *_: {"all": ()})
+    monkeypatch.setattr("infra.models.scoreboard._models", lambda *_: [(60 * NS, "retired")])
+    monkeypatch.setattr("infra.models.scoreboard._rows", lambda *_: [])
+    nobody: Any = None
+    assert scoreboard(nobody, "name", Wanted()) == []

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra.models.changes import ask
-from infra.models.triton_shadow import TritonShadow, Unanswered, connected, live_model, replayed_model
+from infra.models.triton_shadow import TritonShadow, Unanswered, connected, live_model, remembered, replayed_model
 from infra.models.watch import ModelWatch
 from infra.settings import Kafka, Models, Settings
 from models.manifest import Manifest
@@ -244,3 +244,18 @@ def test_what_is_not_here_or_is_not_for_shadows_is_refused_before_it_is_on_the_l
     shard = Shard(0, CountingLearner(), ConstantModel(0.6, "m0"), load=Unanswered)
     (change,) = shard.advance(stretch([told_by("promote", "triton.m1")])).changes
     assert "may only challenge" in change.refused
+
+
+def test_a_model_that_is_missing_is_looked_for_again_and_one_that_is_there_only_once() -> None:
+    here: dict[str, Model] = {}
+    asked: list[str] = []
+
+    def load(name: str) -> Model | None:
+        asked.append(name)
+        return here.get(name)
+
+    one = remembered(load)
+    assert one("m1") is None
+    here["m1"] = ConstantModel(0.5, "m1")
+    assert one("m1") is one("m1") is here["m1"]
+    assert asked == ["m1", "m1"]

@@ -66,7 +66,11 @@ def test_an_item_without_a_title_is_judged_by_its_body() -> None:
     [
         ("", ()), ("$AAPL", ("AAPL",)), ("($AAPL, $MSFT).", ("AAPL", "MSFT")), ("buy $AAPL!", ("AAPL",)),
         ("$100 and $5bn", ()), ("US$AAPL", ()), ("$$AAPL", ()), ("$AAPL$MSFT", ()), ("$BTC-USD up", ("BTC-USD",)),
-        ("costs $", ()), ("$AAPL's", ("AAPL",)), ("$AVERYLONGNAMETHATISNONE", ()), ("$A_B", ()), ("$GOOG.", ("GOOG",)),
+        ("costs $", ()), ("$AAPL's", ("AAPL",)), ("$AVERYLONGNAMETHATISNONE", ()), ("$A_B", ()), ("$ES_F and $es_f", ("ES_F",)),
+        ("$JPM-net interest, $AAPL-led", ("JPM", "AAPL")),
+        ("$TSLA.The end. $GOOG.Up", ("TSLA", "GOOG")), ("$C.O.D$ pays", ()),
+        ("$NEE-PJ $brk.b $btc-usd", ("NEE-PJ", "BRK.B", "BTC-USD")),
+        ("RT: $CMG and $G…", ("CMG",)), ("$CMG… and on", ("CMG",)), ("$GOOG.", ("GOOG",)),
     ],
 )  # fmt: skip
 def test_cashtags_are_found_and_sums_of_money_are_not(title: str, symbols: tuple[str, ...]) -> None:
