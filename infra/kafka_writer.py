@@ -74,13 +74,13 @@ class KafkaWriter:
         """Hand over what the flow says."""
         self._permit()
         name, headers, producer = topic.name, topic.headers, self._producer
-        produce, told = producer.inner.produce, producer.undelivered()
+        produce, told = producer.inner.produce, producer.undelivered
         for key, value in messages:
             try:
-                produce(name, value, key or None, partition, on_delivery=told, headers=headers)
+                produce(name, value, key or None, partition, on_delivery=told(), headers=headers)
             except (BufferError, KafkaException):  # the queue is full, or it says what is wrong
                 self._put(topic, partition, key, value)
-                produce, told = producer.inner.produce, producer.undelivered()  # it may be another one by now
+                produce = producer.inner.produce  # it may be another one by now
         self._producer.poll()
 
     def flush(self) -> None:

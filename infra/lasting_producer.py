@@ -47,7 +47,7 @@ class LastingProducer:
         self.inner = Producer(self._config)
 
     def undelivered(self) -> Callable[[KafkaError | None, Message], None]:
-        """The delivery callback of whoever produces by `inner`, until anything else was handed over: its place in the order."""
+        """The delivery callback of one record, for whoever produces by `inner`: its place in the order."""
         return partial(self._undelivered, next(self._numbers))
 
     def _undelivered(self, number: int, error: KafkaError | None, message: Message) -> None:

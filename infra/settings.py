@@ -267,7 +267,7 @@ class Source(Section):
     coinbase_rest: str = "https://api.exchange.coinbase.com"
     sim_rate: float = Field(50.0, gt=0)
     """Simulated events per second."""
-    sim_seed: int = 0
+    sim_seed: int = Field(0, ge=0)
 
 
 class Logging(Section):

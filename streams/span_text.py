@@ -28,7 +28,7 @@ def bound(text: str, option: str) -> Bound:
     text = text.strip()
     if not text:
         return Bound()
-    if text.isdigit():
+    if text.isdecimal():
         return Bound(everywhere=int(text))
     if PAIRS.fullmatch(text):
         pairs = (pair.split(":") for pair in text.split(","))

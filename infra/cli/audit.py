@@ -27,6 +27,6 @@ def verify(settings: Settings, head: str, *, as_json: bool) -> int:
 
 def _head(text: str) -> Head:
     number, _, seal = text.partition(":")
-    if not number.isdigit() or len(seal) != 64:
+    if not (number.isascii() and number.isdecimal()) or len(seal) != 64:
         raise InputError(f"--head: expected what an earlier `tickwire audit verify` printed, N:SEAL; was {text[:80]!r}")
     return Head(int(number), seal)

@@ -106,7 +106,8 @@ def _onnx(settings: Settings) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings) -> Finding:
-    at = settings.data if settings.data.exists() else settings.data.resolve().parent
+    data = settings.data.resolve()
+    at = next(each for each in (data, *data.parents) if each.exists())
     free = shutil.disk_usage(at).free / GIB
     return Finding(
         "disk",

@@ -21,7 +21,7 @@ from infra.hooks.addresses import why_refused
 from infra.hooks.desk import Desk
 from infra.hooks.listen import Listener
 from infra.settings import Settings
-from schemas.errors import SettingsError, TargetRefused
+from schemas.errors import InputError, SettingsError, TargetRefused
 from schemas.hooks import Delivery, DeliveryDetails, NewEndpoint, Secret
 
 ASK_EVERY_S: Final = 0.1
@@ -151,7 +151,10 @@ class HookWork:
                 "tickwire hooks listen: expected --endpoint ID of an endpoint here, or --secret-file FILE"
             )
         keys = [read_text(secret_file).strip()] if secret_file else list(self._desk.keys(endpoint))
-        listener = Listener(keys, lambda received: self._say(received, received["line"], as_json), port=port)
+        try:
+            listener = Listener(keys, lambda received: self._say(received, received["line"], as_json), port=port)
+        except OSError as error:
+            raise InputError(f"--port: cannot listen on 127.0.0.1:{port}: {error.strerror}") from error
         print(f"listening on {listener.url}; Ctrl-C ends", file=sys.stderr)
         listener.serve()
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+MOST = 2**63 - 1
+"""What SQLite can count."""
 Id = Annotated[str, typer.Argument(help="Its id, as `tickwire hooks list` shows it.")]
 
 app = typer.Typer(
@@ -59,7 +61,7 @@ def remove(endpoint: Id, json: Json = False) -> None:
 @app.command()
 def rotate(
     endpoint: Id,
-    overlap_hours: Annotated[float, typer.Option(help="So long the old secret signs, too.", min=0)] = 24,
+    overlap_hours: Annotated[float, typer.Option(help="So long the old secret signs, too.", min=0, max=720)] = 24,
     json: Json = False,
 ) -> None:
     """A new secret, printed this once; the old one goes on signing beside it for a while."""
@@ -84,10 +86,10 @@ def ping(
 
 @app.command()
 def deliveries(
-    delivery: Annotated[int, typer.Argument(help="One of them, with its body and all attempts.")] = 0,
+    delivery: Annotated[int, typer.Argument(help="One of them, with its body and all attempts.", min=0, max=MOST)] = 0,
     endpoint: Annotated[str, typer.Option(help="Of this endpoint alone.")] = "",
     state: Annotated[str, typer.Option(help="pending, sent or dead.")] = "",
-    limit: Annotated[int, typer.Option(help="The newest so many.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="The newest so many.", min=1, max=MOST)] = 50,
     json: Json = False,
 ) -> None:
     """The newest deliveries, or one of them; dead letters are in the state dead."""
@@ -96,7 +98,7 @@ def deliveries(
 
 @app.command()
 def replay(
-    delivery: Annotated[int, typer.Argument(help="One delivery.")] = 0,
+    delivery: Annotated[int, typer.Argument(help="One delivery.", min=0, max=MOST)] = 0,
     endpoint: Annotated[str, typer.Option(help="Or all dead letters of this endpoint.")] = "",
     since: Annotated[str, typer.Option(help="Made since then, RFC 3339.")] = "",
     every: Annotated[bool, typer.Option("--every", help="Those that arrived, too.")] = False,
@@ -108,7 +110,7 @@ def replay(
 
 @app.command()
 def listen(
-    port: Annotated[int, typer.Option(help="Of 127.0.0.1.")] = 8484,
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1; 0 for any.", min=0, max=65_535)] = 8484,
     endpoint: Annotated[str, typer.Option(help="Verify with the secrets of this endpoint of ours.")] = "",
     secret_file: Annotated[Path | None, typer.Option(help="Or with the secret in this file.")] = None,
     json: Json = False,

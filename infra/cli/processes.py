@@ -67,7 +67,7 @@ def partitions_of(text: str) -> tuple[int, ...]:
     found: set[int] = set()
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
-        if not (first.isdigit() and (last or first).isdigit()):
+        if not (part.isascii() and first.isdecimal() and (last or first).isdecimal()):
             raise SettingsError(f"--partitions: expected numbers and ranges such as 0-3,7, was {text!r}")
         found |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(found))

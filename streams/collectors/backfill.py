@@ -1,7 +1,9 @@
 """Trades that Coinbase Exchange still remembers, over REST: history for a first start, and what a lost connection missed."""
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -19,6 +21,10 @@ MAX_PAGES: Final = 100
 SPACING_S: Final = 0.125
 """Between two requests; the exchange allows ten a second."""
 ATTEMPTS: Final = 3
+FEW_ATTEMPTS: Final = 2
+"""For what can be asked for again, when the next trade comes."""
+PAGE_S: Final = 0.5
+"""So much more time there is for each page that has come: a long outage is many pages."""
 
 
 class CoinbaseRest:
@@ -28,19 +34,27 @@ class CoinbaseRest:
     """
 
     def __init__(self, base_url: str, clock: Clock, *, timeout_s: float = 5.0) -> None:
+        self._timeout_s = timeout_s
         self._client = httpx2.Client(base_url=base_url, timeout=timeout_s, headers={"User-Agent": "tickwire"})
         self._clock = clock
 
-    def between(self, product: str, after_id: int, before_id: int | None = None) -> list[Match]:
+    def between(self, product: str, after_id: int, before_id: int | None = None, *, within_s: float) -> list[Match]:
         """Trades with `after_id < trade_id < before_id` (up to the newest where None), ascending.
 
-        Fewer where the exchange does not answer or does not remember them; a warning says so.
+        Fewer where the exchange does not answer within that time (and `PAGE_S` for each page), or does not remember them; a
+        warning says so. Up to the newest, none at all where it does not answer: its newest alone would hide the others.
         Raises: `InputError` for a product that does not exist.
         """
         found: dict[int, Match] = {}
-        cursor = before_id
+        cursor, until = before_id, time.monotonic() + within_s
+        attempts = FEW_ATTEMPTS if before_id is None else ATTEMPTS
         for _ in range(MAX_PAGES):
-            page = self._page(product, cursor)
+            page = self._page(product, cursor, attempts, until)
+            if page is None:
+                if before_id is None:
+                    return []
+                break
+            until += PAGE_S
             found.update((match.trade_id, match) for match in page if match.trade_id > after_id)
             oldest = min((match.trade_id for match in page), default=0)
             if oldest <= after_id + 1 or (cursor is not None and oldest >= cursor):
@@ -53,7 +67,7 @@ class CoinbaseRest:
         found: dict[int, Match] = {}
         cursor: int | None = None
         for _ in range(pages):
-            page = self._page(product, cursor)
+            page = self._page(product, cursor) or []
             found.update((match.trade_id, match) for match in page)
             if len(page) < PAGE:
                 break
@@ -64,19 +78,36 @@ class CoinbaseRest:
         """Close the connections."""
         self._client.close()
 
-    def _page(self, product: str, older_than: int | None) -> list[Match]:
-        """One page, newest first; empty where every attempt failed."""
+    def _page(
+        self, product: str, older_than: int | None, attempts: int = ATTEMPTS, until: float = math.inf
+    ) -> list[Match] | None:
+        """One page, newest first; None where every attempt failed. `until`: when to give up, of `time.monotonic`."""
         query = {"limit": PAGE} if older_than is None else {"limit": PAGE, "after": older_than}
-        for attempt in range(1, ATTEMPTS + 1):
-            self._clock.sleep(SPACING_S * attempt**2)
+        for attempt in range(1, attempts + 1):
+            pause_s = SPACING_S * attempt**2
+            if time.monotonic() + pause_s >= until:
+                LOG.warning("Coinbase trades of %s: no time left for attempt %d", product, attempt)
+                break
+            self._clock.sleep(pause_s)
             try:
-                answer = self._client.get(f"/products/{product}/trades", params=query)
-                if answer.status_code == httpx2.codes.NOT_FOUND:
-                    raise InputError(f"Coinbase knows no product {product!r}; check the products")
-                return decode_trades(answer.raise_for_status().content)
+                return decode_trades(self._body(product, query, until))
             except (httpx2.HTTPError, SchemaError) as error:
-                LOG.warning("Coinbase trades of %s, attempt %d of %d: %s", product, attempt, ATTEMPTS, error)
-        return []
+                LOG.warning("Coinbase trades of %s, attempt %d of %d: %s", product, attempt, attempts, error)
+        return None
+
+    def _body(self, product: str, query: Mapping[str, int], until: float) -> bytes:
+        """The whole answer; a timeout of the client is one of each wait, and an answer may come by drops."""
+        wait_s = min(self._timeout_s, max(until - time.monotonic(), 0.001))
+        timeout = httpx2.Timeout(wait_s, connect=wait_s / 2)
+        with self._client.stream("GET", f"/products/{product}/trades", params=query, timeout=timeout) as answer:
+            if answer.status_code == httpx2.codes.NOT_FOUND:
+                raise InputError(f"Coinbase knows no product {product!r}; check the products")
+            body = bytearray()
+            for piece in answer.raise_for_status().iter_bytes():
+                body += piece
+                if time.monotonic() > until:
+                    raise httpx2.ReadTimeout("the answer took too long", request=answer.request)
+            return bytes(body)
 
 
 def backfill(rest: CoinbaseRest, products: Sequence[str], pages: int, now_ns: Callable[[], int]) -> list[Trade]:

@@ -12,6 +12,8 @@ from streams.ports import Meter
 LOG: Final = logging.getLogger(__name__)
 NS: Final = 1_000_000_000
 SOURCE: Final = "coinbase"
+FETCH_S: Final = 4.0
+"""For trades that are missing, while messages wait: far below the silence after which a connection is taken for dead."""
 ANEW: Final = 1_000_000
 """A trade numbered this far below the newest is no repetition: the exchange counts anew."""
 
@@ -19,8 +21,11 @@ ANEW: Final = 1_000_000
 class History(Protocol):
     """Where missed trades come from."""
 
-    def between(self, product: str, after_id: int, before_id: int | None = None) -> list[Match]:
-        """Trades with `after_id < trade_id < before_id`, ascending; fewer where they are not to be had."""
+    def between(self, product: str, after_id: int, before_id: int | None = None, *, within_s: float) -> list[Match]:
+        """Trades with `after_id < trade_id < before_id`, ascending; fewer where they are not to be had within that time.
+
+        Up to the newest where `before_id` is None, and none at all then where some could not be asked for.
+        """
 
 
 class CoinbaseFeed:
@@ -56,15 +61,15 @@ class CoinbaseFeed:
     def connected(self, now_ns: Callable[[], int]) -> list[Event]:
         """A subscription has been answered: what was traded since the last one, by time.
 
-        `now_ns`: the clock; pages of history take their time, and their newest trades are younger than the question.
+        `now_ns`: the clock; pages of history take their time, and their newest trades are younger than the question. What is
+        not to be had within `FETCH_S` for all products together, their next trades show to be missing.
         """
         self._promised.clear()
-        missed = [
-            trade
-            for product in self._products
-            if product in self._newest
-            for trade in self._fetch(product, None, now_ns)
-        ]
+        missed, give_up_ns = list[Event](), now_ns() + round(FETCH_S * NS)
+        for product in self._products:
+            left_s = (give_up_ns - now_ns()) / NS
+            if product in self._newest and left_s > 0:
+                missed += self._fetch(product, None, now_ns, within_s=left_s)
         self._heard = dict.fromkeys(self._products, now_ns())
         return self._say(sorted(missed, key=lambda event: event.ts_event))
 
@@ -116,14 +121,16 @@ class CoinbaseFeed:
             events.append(said)
         return events
 
-    def _fetch(self, product: str, before_id: int | None, now_ns: Callable[[], int], until: int = 0) -> list[Event]:
+    def _fetch(
+        self, product: str, before_id: int | None, now_ns: Callable[[], int], until: int = 0, within_s: float = FETCH_S
+    ) -> list[Event]:
         """Trades after the newest, from history; counts those found and those that nobody has any more.
 
         `now_ns`: asked once they are there. `until`: when the feed was whole again, ns; else when the newest of those found
         happened.
         """
         newest = self._newest[product]
-        found, ts_ingest = self._history.between(product, newest, before_id), now_ns()
+        found, ts_ingest = self._history.between(product, newest, before_id, within_s=within_s), now_ns()
         end = before_id if before_id is not None else (found[-1].trade_id + 1 if found else newest + 1)
         self._newest[product] = end - 1
         missing = end - 1 - newest - len(found)

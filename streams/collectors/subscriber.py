@@ -20,6 +20,8 @@ LOG: Final = logging.getLogger(__name__)
 RAW_BYTES: Final = 65_536
 POLL_S: Final = 0.1
 """How often `stop` and the silence are looked at."""
+BATCH: Final = 1_000
+"""Messages that are read at once, at most."""
 TRY_AGAIN: Final = frozenset({408, 425, 429})
 """Refusals of a handshake that pass; any other 4xx will be the same tomorrow."""
 
@@ -118,12 +120,19 @@ class Subscriber:
                 self._write(self._feed.connected(self._clock.now_ns))
                 self._read(answer)
                 while not stop():
-                    self._read(_waiting(socket))
-                    silent = self._feed.silent(self._clock.now_ns(), round(patience.silent_s * 1e9))
-                    if silent:
-                        raise SilentFeed(f"nothing heard of {', '.join(silent)} for {patience.silent_s:g} s")
+                    messages = _waiting(socket)
+                    emptied_ns = self._clock.now_ns()
+                    self._read(messages)  # may take long, where it fetches what is missing
+                    if len(messages) < BATCH:
+                        self._expect_life(emptied_ns)
             finally:
                 self._write(self._feed.lost(self._clock.now_ns()))
+
+    def _expect_life(self, emptied_ns: int) -> None:
+        """Nothing waited at that time, and all that had come is read. Raises: `SilentFeed`."""
+        silent_s = self._patience.silent_s
+        if silent := self._feed.silent(emptied_ns, round(silent_s * 1e9)):
+            raise SilentFeed(f"nothing heard of {', '.join(silent)} for {silent_s:g} s")
 
     def _read(self, payloads: Sequence[bytes]) -> None:
         """Write the events of some messages as one batch; what is no message becomes a dead letter."""
@@ -172,7 +181,7 @@ def _answer(socket: ClientConnection, within_s: float, stop: Callable[[], bool])
     return []
 
 
-def _waiting(socket: ClientConnection, most: int = 1_000) -> list[bytes]:
+def _waiting(socket: ClientConnection, most: int = BATCH) -> list[bytes]:
     """Messages that have arrived, at most so many; waits for the first one a moment."""
     messages: list[bytes] = []
     try:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,12 +18,14 @@ import infra.kafka_log
 from infra.cli import inputs
 from infra.cli.main import app, main
 from infra.cli.plain import plain
+from infra.cli.processes import partitions_of
 from infra.cli.up import _Start
 from infra.embedded.supervisor import Supervisor
 from infra.settings import Settings
-from schemas.errors import TargetRefused
+from schemas.errors import InputError, SettingsError, TargetRefused
 from schemas.events import Event
 from streams.play import BATCH
+from streams.span_text import bound
 from tests.streams.recordings.files import gzipped
 from tests.streams.writers import ListWriter
 
@@ -240,3 +243,44 @@ def test_topics_of_a_broker_that_does_not_answer_end_with_one_line(
     )
     assert code == 1
     assert error.startswith("error: Kafka at h:1 does not say what market.events.v1 holds: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hooks", "deliveries", "99999999999999999999"), ("hooks", "deliveries", "--limit", "99999999999999999999"),
+        ("hooks", "replay", "99999999999999999999"), ("hooks", "rotate", "ep", "--overlap-hours", "1e12"),
+        ("hooks", "listen", "--port", "99999"),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_too_large_is_refused_with_the_largest(run: Run, words: tuple[str, ...]) -> None:
+    code, _, error = run(*words, COLUMNS="200")
+    assert code == 2
+    assert "should be less than or equal to" in error
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(place: Path, run: Run) -> None:
+    (place / "secret").write_text("whsec_" + "A" * 44)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, _, error = run("hooks", "listen", "--port", port, "--secret-file", str(place / "secret"))
+    assert code == 1
+    assert error == f"error: --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_digits_that_are_no_number_are_refused(run: Run) -> None:
+    code, _, error = run("audit", "verify", "--head", f"²:{'a' * 64}")
+    assert code == 1
+    assert error.startswith("error: --head: expected what an earlier")
+    for text in ("²", "0-²", "²-3"):
+        with pytest.raises(SettingsError, match="--partitions: expected numbers"):
+            partitions_of(text)
+    with pytest.raises(InputError, match="--from: expected an offset"):
+        bound("²", "--from")
+
+
+def test_doctor_looks_at_the_disk_where_a_data_directory_would_be_made(place: Path, run: Run) -> None:
+    _, out, error = run("doctor", "--json", TICKWIRE_DATA=str(place / "no" / "such" / "place"))
+    assert error == ""
+    (disk,) = (each for each in json.loads(out) if each["what"] == "disk")
+    assert disk["found"].endswith(f"GiB free at {place}")

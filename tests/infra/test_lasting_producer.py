@@ -188,6 +188,17 @@ def test_a_record_that_found_the_queue_full_keeps_its_place(
     assert orderly[-1].taken == [b"1", b"2", b"3"]
 
 
+def test_records_of_one_batch_keep_their_order_where_the_client_hands_them_back_out_of_order(
+    clients: list[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As librdkafka may where it is purged: what came last was still in another queue, and comes first."""
+    monkeypatch.setattr(Client, "fails_with", KafkaException(FINISHED), raising=False)
+    writer = KafkaWriter(Kafka(bootstrap="nowhere:1"))
+    writer.send(PREDICTIONS, 0, messages(1, 2, 3))
+    writer.flush()
+    assert clients[-1].taken == [b"3", b"2", b"1"], "this client tells in reverse; it was given them in order"
+
+
 def test_a_batch_goes_on_at_the_producer_that_was_put_in_its_place(
     orderly: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,6 +167,12 @@ def test_an_impossible_duration_is_refused(variable: str, text: str) -> None:
         load({f"TICKWIRE_{variable}": text}, Path("none"))
 
 
+def test_a_seed_below_zero_is_refused() -> None:
+    assert load({"TICKWIRE_SOURCE__SIM_SEED": "0"}, Path("none")).source.sim_seed == 0
+    with pytest.raises(SettingsError, match=r"TICKWIRE_SOURCE__SIM_SEED: Input should be greater than or equal to 0"):
+        load({"TICKWIRE_SOURCE__SIM_SEED": "-1"}, Path("none"))
+
+
 @pytest.mark.parametrize("variable", NOT_NEGATIVE)
 def test_a_duration_that_may_be_nothing_may_be_0(variable: str) -> None:
     load({f"TICKWIRE_{variable}": "0"}, Path("none"))

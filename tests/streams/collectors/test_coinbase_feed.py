@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.events import Event, Heartbeat, Trade
 from streams.collectors.coinbase import Match
-from streams.collectors.coinbase_feed import CoinbaseFeed
+from streams.collectors.coinbase_feed import FETCH_S, CoinbaseFeed
 from tests.streams.collectors.exchange import heartbeat, match, subscriptions, ticker
 from tests.streams.writers import CountingMeter
 
@@ -25,7 +25,7 @@ class ListHistory:
     known: Sequence[int]
     asked: list[tuple[int, int | None]] = field(default_factory=list)
 
-    def between(self, product: str, after_id: int, before_id: int | None = None) -> list[Match]:
+    def between(self, product: str, after_id: int, before_id: int | None = None, *, within_s: float) -> list[Match]:
         self.asked.append((after_id, before_id))
         end = before_id if before_id is not None else 10**18
         return [
@@ -42,12 +42,15 @@ def feed(known: Sequence[int] = (), newest: int | None = None) -> tuple[Coinbase
 
 @dataclass
 class SlowHistory:
-    """Every answer takes ten seconds, and has a trade of its last moment."""
+    """Every answer takes its time, and has a trade of its last moment."""
 
+    takes_s: int = 1
     ns: int = NOW
+    within: list[float] = field(default_factory=list)
 
-    def between(self, product: str, after_id: int, before_id: int | None = None) -> list[Match]:
-        self.ns += 10 * S
+    def between(self, product: str, after_id: int, before_id: int | None = None, *, within_s: float) -> list[Match]:
+        self.within.append(within_s)
+        self.ns += self.takes_s * S
         at = datetime.fromtimestamp(self.ns // S, UTC)
         return [Match(trade_id=after_id + 1, time=at, price=1.0, size=1.0, side="buy")]
 
@@ -116,6 +119,17 @@ def test_what_was_missed_is_stamped_when_it_is_there_and_not_when_it_was_asked_f
     assert len(found) == 3
     assert all(event.ts_event <= event.ts_ingest for event in found)
     assert subject.silent(history.ns, 10 * S) == [], "nobody could be heard meanwhile"
+
+
+def test_products_share_the_time_for_what_was_missed_and_the_next_trade_asks_for_the_rest() -> None:
+    history, products = SlowHistory(takes_s=3), ["A-USD", "B-USD", "C-USD"]
+    subject = CoinbaseFeed(products, history, CountingMeter(), dict.fromkeys(products, 1))
+    assert {event.symbol for event in subject.connected(lambda: history.ns) if isinstance(event, Trade)} == {
+        "A-USD", "B-USD",
+    }  # fmt: skip
+    assert history.within == [FETCH_S, FETCH_S - 3]
+    assert numbers(subject.read(match(3, product="C-USD"), history.ns)) == [2, 3]
+    assert history.within[2:] == [FETCH_S]
 
 
 def test_what_was_missed_since_another_process_wrote_is_an_outage_from_its_last_trade_on() -> None:

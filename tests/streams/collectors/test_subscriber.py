@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 from websockets.sync.server import Server, ServerConnection, serve
@@ -11,7 +13,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from schemas.errors import InputError
 from schemas.events import Event, Heartbeat, Quote, Trade
 from streams.collectors.backfill import CoinbaseRest
-from streams.collectors.coinbase import parse
+from streams.collectors.coinbase import Match, parse
 from streams.collectors.coinbase_feed import CoinbaseFeed
 from streams.collectors.subscriber import Patience, Subscriber
 from tests.services.processes import free_ports
@@ -29,6 +31,7 @@ from tests.streams.collectors.exchange import (
 from tests.streams.writers import CountingMeter, ListWriter, WallClock
 
 QUICK = Patience(first_s=0.02, most_s=0.1, silent_s=30.0)
+SHORT = Patience(first_s=0.02, most_s=0.1, silent_s=0.4)
 
 
 def numbers(events: Sequence[Event]) -> list[int]:
@@ -132,10 +135,56 @@ def test_a_feed_that_goes_mute_while_its_socket_lives_is_connected_anew() -> Non
         writer, meter = collect(
             exchange,
             lambda writer, _: 2 in numbers(writer.events),
-            patience=Patience(first_s=0.02, most_s=0.1, silent_s=0.4),
+            patience=SHORT,
         )
     assert numbers(writer.events) == [1, 2]
     assert meter.counts["tickwire_collect_reconnects_total"] == 1
+
+
+@dataclass
+class StuckHistory:
+    """Answers late and with nothing; more messages come in the meantime."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    def between(self, product: str, after_id: int, before_id: int | None = None, *, within_s: float) -> list[Match]:
+        self.asked.set()
+        threading.Event().wait(2 * SHORT.silent_s)
+        return []
+
+
+def test_a_feed_that_goes_on_while_history_is_slow_is_not_taken_for_silent() -> None:
+    history, writer, meter, clock = StuckHistory(), ListWriter(), CountingMeter(), WallClock()
+
+    def frames() -> Iterator[bytes]:
+        yield from (subscriptions(), match(1), match(5))
+        assert history.asked.wait(10)
+        yield match(6)
+
+    with running(LocalExchange([Session(cast(Sequence[bytes], frames()))])) as exchange:
+        feed = CoinbaseFeed(["BTC-USD"], history, meter)
+        Subscriber(exchange.ws_url, feed, writer, clock, meter, patience=SHORT).run(
+            lambda: 6 in numbers(writer.events) or meter.counts["tickwire_collect_reconnects_total"] > 0
+        )
+    assert numbers(writer.events) == [1, 5, 6]
+    assert meter.counts["tickwire_collect_reconnects_total"] == 0
+    assert meter.counts["tickwire_collect_missed_total"] == 3
+
+
+def test_a_product_that_goes_mute_is_noticed_while_the_others_never_pause() -> None:
+    def frames() -> Iterator[bytes]:
+        yield from (subscriptions(), match(1), match(1, product="ETH-USD"))
+        for number in range(2, 100_000):
+            threading.Event().wait(0.01)
+            yield match(number, product="ETH-USD")
+
+    with running(LocalExchange([Session(cast(Sequence[bytes], frames()))])) as exchange:
+        collect(
+            exchange,
+            lambda _, meter: meter.counts["tickwire_collect_reconnects_total"] > 0,
+            products=("BTC-USD", "ETH-USD"),
+            patience=SHORT,
+        )
 
 
 def test_an_exchange_that_never_answers_the_subscription_is_connected_anew() -> None:
@@ -143,7 +192,7 @@ def test_an_exchange_that_never_answers_the_subscription_is_connected_anew() -> 
         writer, _ = collect(
             exchange,
             lambda writer, _: bool(writer.events),
-            patience=Patience(first_s=0.02, most_s=0.1, silent_s=0.4),
+            patience=SHORT,
         )
     assert numbers(writer.events) == [1]
     assert len(exchange.hellos) == 2
