@@ -175,13 +175,15 @@ class Schedule:
     faults: Sequence[str]
     epoch: str = "0.1"
     last_epoch: str = "0.1"
+    last_fault: str = ""
 
 
 def killed(trial: Trial, build: str, schedule: Schedule) -> Findings:
     """What the checker says afterwards."""
     for fault, poll in zip(schedule.faults, POLLS, strict=False):
         trial.dies(trial.scoring(build, poll=poll, fault=fault, epoch=schedule.epoch))
-    last = trial.scoring(build, poll=POLLS[len(schedule.faults)], epoch=schedule.last_epoch)
+    poll = POLLS[len(schedule.faults)]
+    last = trial.scoring(build, poll=poll, fault=schedule.last_fault, epoch=schedule.last_epoch)
     trial.settles(last)
     last.stop()
     return trial.verdict()
@@ -191,7 +193,10 @@ SLOW = Schedule(
     ("source.after_poll:sleep=0.02,sink.before_insert:sleep=0.2,sink.before_insert:kill@16",) * 3, epoch="0.05"
 )  # no machine folds the log to its end before the last kill
 LONGER = Schedule(
-    ("sink.after_insert:kill@100",), epoch="5", last_epoch="1.5"
+    ("source.after_poll:sleep=0.02,sink.after_insert:kill@100",),
+    epoch="30",
+    last_epoch="30",
+    last_fault="source.after_poll:sleep=0.02",
 )  # killed in an epoch of many blocks: of those that come again under their tokens only the first is looked for
 AFTER_MANY = Schedule(("sink.after_insert:kill@100", "sink.after_insert:kill@50"), epoch="0.4")
 UNDISTURBED = Schedule(())

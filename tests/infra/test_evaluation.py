@@ -39,7 +39,7 @@ def files(tmp_path: Path) -> Path:
 
 def test_quotes_come_first_and_bars_only_where_there_are_no_quote_ticks(files: Path) -> None:
     found = chosen([files], frozenset({"IBM", "SPY"}), frozenset({MONDAY}))
-    assert [recording.name for recording in found.recordings] == [
+    assert [Path(recording.name).name for recording in found.recordings] == [
         "lean_usa_tick_ibm_20131007_quote.csv", "lean_usa_second_spy_20131007_quote.csv",
         "lean_usa_tick_ibm_20131007_trade.csv", "lean_usa_tick_spy_20131007_trade.csv",
     ]  # fmt: skip

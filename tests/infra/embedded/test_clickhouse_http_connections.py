@@ -56,10 +56,10 @@ def test_a_script_or_an_image_of_a_web_page_is_refused_and_nobody_takes_an_answe
 
 
 def test_limits_and_modes_of_a_client_hold_whatever_the_format(clickhouse: ClickHouse) -> None:
-    query = "SELECT number FROM numbers(10) SETTINGS max_block_size = 5"
+    query = "SELECT number FROM numbers(10)"
     for output_format in ("TSV", "JSONCompact"):
         assert clickhouse.ask(f"{query} FORMAT {output_format}", readonly="1").status == 200
-    limits = {"max_result_rows": "5", "result_overflow_mode": "break"}
+    limits = {"max_result_rows": "5", "max_block_size": "5", "result_overflow_mode": "break"}
     assert clickhouse.ask(f"{query} FORMAT JSONCompact", settings=limits).status == 200
 
 

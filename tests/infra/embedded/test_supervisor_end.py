@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.services.processes import until
 
 UP = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from infra.embedded.supervisor import Supervisor
 from tests.infra.embedded.supervised import service
@@ -30,6 +32,14 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
+
+
+@pytest.fixture(autouse=True)
+def hang_up() -> Iterator[None]:
+    """A SIGHUP ends what is started here, also where these tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Up:
