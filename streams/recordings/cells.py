@@ -18,12 +18,8 @@ ISO: Final = re.compile(
     re.ASCII,
 )
 UNKNOWN: Final[Mapping[str, Side]] = {
-    "": "unknown",
-    "n": "unknown",
-    "none": "unknown",
-    "nan": "unknown",
-    "unknown": "unknown",
-}
+    "": "unknown", "n": "unknown", "none": "unknown", "nan": "unknown", "unknown": "unknown",
+}  # fmt: skip
 SIDES: Final[Mapping[str, Side]] = {
     "buy": "buy", "b": "buy", "1": "buy", "+1": "buy", "sell": "sell", "s": "sell", "a": "sell", "-1": "sell", **UNKNOWN,
 }  # fmt: skip

@@ -70,6 +70,7 @@ def _below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
+        folders.sort()
         yield from (Path(at, name) for name in names)
 
 
