@@ -49,32 +49,29 @@ class HeadLine(Struct):
     """Of the coin-margined market's reply to a depth request."""
 
 
-class TradeMessage(Struct, rename={"symbol": "s", "id": "t", "price": "p", "size": "q", "maker_bought": "m",
-                                   "sent": "E", "traded": "T", "kind": "X"}):  # fmt: skip
-    """`@trade`."""
+class Taken(Struct, rename={"symbol": "s", "price": "p", "size": "q", "maker_bought": "m", "sent": "E", "traded": "T"}):
+    """What both kinds of trades say."""
 
     symbol: Symbol
-    id: Seq
     price: Price
     size: Size
     maker_bought: bool
     sent: Millis
     traded: Millis
+
+
+class TradeMessage(Taken, rename={"id": "t", "kind": "X"}):
+    """`@trade`."""
+
+    id: Seq
     kind: str = "MARKET"
     """Futures: other kinds are made by the exchange (insurance fund, deleveraging)."""
 
 
-class AggregateTradeMessage(Struct, rename={"symbol": "s", "id": "a", "price": "p", "size": "q", "maker_bought": "m",
-                                            "sent": "E", "traded": "T"}):  # fmt: skip
+class AggregateTradeMessage(Taken, rename={"id": "a"}):
     """`@aggTrade`: what one order took at one price, under a number of its own."""
 
-    symbol: Symbol
     id: Seq
-    price: Price
-    size: Size
-    maker_bought: bool
-    sent: Millis
-    traded: Millis
     kind: ClassVar[str] = "MARKET"
 
 
