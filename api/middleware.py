@@ -80,7 +80,7 @@ class RequestFrame:
 def _template(scope: Scope) -> str:
     """The route as it was declared; a path would give every symbol a series of its own."""
     route: Any = scope.get("route")
-    return getattr(route, "path", None) or "unmatched"
+    return getattr(route, "path_format", None) or getattr(route, "path", None) or "unmatched"
 
 
 def _request_id(scope: Scope) -> str:

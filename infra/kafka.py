@@ -40,10 +40,15 @@ def client_config(kafka: Kafka) -> dict[str, Any]:
     return config
 
 
-@lru_cache(maxsize=65_536)
 def partition_of(key: str, partitions: int) -> int:
     """Where every Kafka client with the murmur2 partitioner puts the key (Java's default, aiokafka's too)."""
     return (_murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+
+
+@lru_cache(maxsize=65_536)
+def partition_of_symbol(symbol: str, partitions: int) -> int:
+    """The same, remembered: symbols come again, other keys (a news item, a source of dead letters) hardly do."""
+    return partition_of(symbol, partitions)
 
 
 def _murmur2(raw: bytes) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaException
 
 from infra.failpoints import hit
-from infra.kafka import client_config, partition_of
+from infra.kafka import client_config, partition_of, partition_of_symbol
 from infra.lasting_producer import LastingProducer
 from infra.settings import Kafka
 from schemas.errors import DeliveryError
@@ -48,7 +48,7 @@ class KafkaWriter:
             raw = EVENTS.encode(event)
             symbol = getattr(event, "symbol", "")
             if symbol and type(event).__name__ != "SessionMark":
-                self._put(EVENTS, partition_of(symbol, self._partitions), symbol, raw)
+                self._put(EVENTS, partition_of_symbol(symbol, self._partitions), symbol, raw)
             else:
                 for partition in self._everywhere:
                     self._put(EVENTS, partition, "", raw)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from re import Pattern
 from typing import Any, Final
 
 from fastapi import Depends, FastAPI
@@ -41,11 +42,12 @@ def needs(scope: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A route and its scope; `methods` is empty for a WebSocket."""
+    """A route and its scope; `methods` is empty for a WebSocket. `path` is as in the API's description."""
 
     path: str
     methods: frozenset[str]
     scope: str
+    pattern: Pattern[str]
 
 
 def declarations(app: FastAPI) -> Iterator[Declared]:
@@ -60,12 +62,13 @@ def declarations(app: FastAPI) -> Iterator[Declared]:
                 f"route {path}: expected one declared scope, found {sorted(scopes) or 'none'}; give its router or the route "
                 "dependencies=[needs(…)] with a scope of api.access.scopes"
             )
-        yield Declared(path, frozenset(route.methods or ()), scopes.pop())
+        pattern, template, _ = compile_path(path)
+        yield Declared(template, frozenset(route.methods or ()), scopes.pop(), pattern)
 
 
 def methods_of(declared: Iterable[Declared], path: str) -> list[str]:
     """Every method of this path, sorted: the framework asks only the first route that fits. What is named beats a parameter."""
-    fitting = [each for each in declared if compile_path(each.path)[0].match(path)]
+    fitting = [each for each in declared if each.pattern.match(path)]
     named = [each for each in fitting if each.path == path]
     return sorted({method for each in named or fitting for method in each.methods})
 

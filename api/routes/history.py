@@ -19,7 +19,7 @@ from api.media import FILES, JSON, wanted
 from api.newest import Newest
 from api.openapi import answered
 from api.ports import History, Ports
-from api.routes.market import Symbol
+from api.routes.market import Symbol, spanning
 from api.times import NS, to_rfc3339
 
 DAY_NS: Final = 86_400 * NS
@@ -99,7 +99,7 @@ def _add(router: APIRouter, pages: "Pages", listing: Listing) -> None:
     title = "".join(word.capitalize() for word in listing.name.split("_"))
 
     @router.get(
-        listing.path, operation_id=f"list{title}", summary=f"{listing.summary}, ascending",
+        spanning(listing.path), operation_id=f"list{title}", summary=f"{listing.summary}, ascending",
         dependencies=[needs(listing.scope)],
         responses=answered(
             listing.page, "A page as JSON, or by Accept as a file; the header Link names the next one",

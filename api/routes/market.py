@@ -14,6 +14,11 @@ from api.openapi import answered
 Symbol = Annotated[str, Path(min_length=1, max_length=32, description="Case-sensitive", examples=["SIMA"])]
 
 
+def spanning(path: str) -> str:
+    """The path of a route whose symbol may have slashes, as EUR/USD has: %2F is a slash before a route is looked for."""
+    return path.replace("{symbol}", "{symbol:path}")
+
+
 def market_routes(newest: Newest) -> APIRouter:
     """`/v1/symbols`, `/v1/predictions/{symbol}`, `/v1/features/{symbol}`."""
     router = APIRouter(prefix="/v1", tags=["market"])
@@ -27,7 +32,7 @@ def market_routes(newest: Newest) -> APIRouter:
         return _json(Symbols(data=await newest.symbols()))
 
     @router.get(
-        "/predictions/{symbol}", operation_id="getPrediction", summary="The newest scores of a symbol",
+        spanning("/predictions/{symbol}"), operation_id="getPrediction", summary="The newest scores of a symbol",
         dependencies=signals,
         responses=answered(
             LatestPrediction, "Both models' scores and the market they are about",
@@ -38,7 +43,7 @@ def market_routes(newest: Newest) -> APIRouter:
         return _json(latest_prediction(await newest.row(symbol)))
 
     @router.get(
-        "/features/{symbol}", operation_id="getFeatures", summary="The newest features of a symbol, by name",
+        spanning("/features/{symbol}"), operation_id="getFeatures", summary="The newest features of a symbol, by name",
         dependencies=market,
         responses=answered(
             LatestFeatures, "Every feature; null until it is warm",

@@ -11,6 +11,7 @@ from infra.cli.access import audit, keys
 from infra.cli.batch import app as batch
 from infra.cli.hooks import app as hooks
 from infra.cli.models import app as models
+from infra.cli.process_commands import app as processes
 from infra.cli.rules import app as rules
 from schemas.errors import SettingsError, TickwireError, WriterError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(processes)
 app.add_typer(batch)
 app.add_typer(audit, name="audit", rich_help_panel="Access")
 app.add_typer(keys, name="keys", rich_help_panel="Access")
@@ -84,7 +86,7 @@ def sim(
         float | None, typer.Option(help="Events per second; TICKWIRE_SOURCE__SIM_RATE if left out.", min=0.1)
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed says the same.", min=0)] = 0,
-    seconds: Annotated[float, typer.Option(help="Stop after so long; 0 goes on until Ctrl-C.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Stop after so long; 0 goes on until Ctrl-C.", min=0)] = 0,
     json: Json = False,
 ) -> None:
     """Write a simulated exchange (venue SIM) to the events log, live."""
@@ -130,7 +132,7 @@ def replay(  # noqa: PLR0913, PLR0917 - one argument an option
 @app.command(rich_help_panel="Use")
 def watch(
     symbols: Annotated[str, typer.Argument(help="Symbols separated by commas; all of them if left out.")] = "*",
-    seconds: Annotated[float, typer.Option(help="Stop after so long; 0 goes on until Ctrl-C.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Stop after so long; 0 goes on until Ctrl-C.", min=0)] = 0,
     json: Json = False,
 ) -> None:
     """Live table: price, indicators, scores of both models, rate, lag and p99."""
@@ -215,89 +217,6 @@ def bench(
     from infra.cli.bench import run  # noqa: PLC0415
 
     run(_settings(), what, events=events, as_json=json)
-
-
-@app.command(rich_help_panel="Processes")
-def collect(
-    source: Annotated[str, typer.Option(help="auto, sim or coinbase; TICKWIRE_SOURCE__KIND if left out.")] = "",
-    history: Annotated[float, typer.Option(help="Seconds that the simulator says first, at full speed.", min=0)] = 0,
-) -> None:
-    """Listen to a source and write what it says to the events log."""
-    from infra.cli.inputs import collect as run  # noqa: PLC0415
-
-    found = _settings()
-    run(found, source or found.source.kind, history)
-
-
-@app.command(rich_help_panel="Processes")
-def score(
-    partitions: Annotated[
-        str, typer.Option(help="Partitions of the events log, for example 0-3,7; all of them if left out.")
-    ] = "",
-    group: Annotated[str, typer.Option(help="Name of this process's state and status.")] = "0",
-    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics on loopback; 0 for none.")] = 0,
-    wait_for_model: Annotated[float, typer.Option(help="Seconds to wait for a first ONNX model.", min=0)] = 0,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Fold the state again from the log first.")] = False,
-) -> None:
-    """Fold, score and store what is on the log."""
-    from infra.cli.processes import score as run  # noqa: PLC0415
-
-    run(_settings(), partitions, group, metrics_port, wait_for_model, rebuild=rebuild)
-
-
-@app.command(rich_help_panel="Processes")
-def rebuild(
-    partitions: Annotated[
-        str, typer.Option(help="Partitions of the scoring process, for example 0-3,7; all of them if left out.")
-    ] = "",
-    group: Annotated[str, typer.Option(help="Name of the scoring process's state.")] = "0",
-    accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Go on where neither the topic nor ClickHouse has a record.")
-    ] = False,
-    new_log: Annotated[
-        bool, typer.Option("--new-log", help="Go on under the log that the broker has now; the old history stays.")
-    ] = False,
-    live: Annotated[bool, typer.Option("--live/--no-live", help="Score when it is done.")] = True,
-    json: Json = False,
-) -> None:
-    """Throw the state of a scoring process away, fold it again from the log and ClickHouse, then go live."""
-    from infra.cli.rebuild import run  # noqa: PLC0415
-
-    run(_settings(), partitions, group, accept_loss=accept_loss, new_log=new_log, live=live, as_json=json)
-
-
-@app.command(rich_help_panel="Processes")
-def news() -> None:
-    """Turn raw news into signals on the events log (Faust)."""
-    from infra.cli.processes import news as run  # noqa: PLC0415
-
-    run(_settings())
-
-
-@app.command(rich_help_panel="Processes")
-def deliver(
-    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics on loopback; 0 for none.")] = 0,
-) -> None:
-    """Take alerts off their topic (Faust) and deliver them to the endpoints of `tickwire hooks`."""
-    from infra.cli.processes import deliver as run  # noqa: PLC0415
-
-    run(_settings(), metrics_port)
-
-
-@app.command(rich_help_panel="Processes")
-def api() -> None:
-    """REST, the WebSocket feed, health and metrics."""
-    from infra.cli.processes import api as run  # noqa: PLC0415
-
-    run(_settings())
-
-
-@app.command(rich_help_panel="Processes")
-def train(json: Json = False) -> None:
-    """Fold what is on the log and train the ONNX model from it."""
-    from infra.cli.processes import train as run  # noqa: PLC0415
-
-    run(_settings(), as_json=json)
 
 
 USAGE: Final = 2

@@ -69,6 +69,8 @@ def partitions_of(text: str) -> tuple[int, ...]:
         first, _, last = part.partition("-")
         if not (part.isascii() and first.isdecimal() and (last or first).isdecimal()):
             raise SettingsError(f"--partitions: expected numbers and ranges such as 0-3,7, was {text!r}")
+        if int(last or first) < int(first):
+            raise SettingsError(f"--partitions: expected the smaller number first, as in 0-3, was {part!r}")
         found |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(found))
 

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -220,6 +221,6 @@ class Asker:
         for name in list(self._screen.rows):
             if self._over.is_set():
                 return
-            answer = self._rest.get(f"/v1/features/{name}")
+            answer = self._rest.get(f"/v1/features/{quote(name, safe='')}")
             if answer.status_code == httpx2.codes.OK:
                 self._screen.features[name] = answer.json()["features"]

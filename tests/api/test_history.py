@@ -55,7 +55,7 @@ def test_pages_of_any_size_join_to_the_whole_also_where_rows_share_their_time(
     assert listing.name == "bars" or len(set(times)) < len(times)
 
 
-@pytest.mark.parametrize("symbol", ["€uro", "A B", "50%", "A?b#c", "A>b<c", 'A";rel=x', "A\\b", "é", "A+B"])
+@pytest.mark.parametrize("symbol", ["€uro", "EUR/USD", "A B", "50%", "A?b#c", "A>b<c", 'A";rel=x', "A\\b", "é", "A+B"])
 def test_the_link_to_the_next_page_is_a_path_whatever_the_symbol(
     client: TestClient, everything: World, symbol: str
 ) -> None:

@@ -52,6 +52,15 @@ def test_features_are_answered_by_name_and_null_until_warm(client: TestClient) -
     assert get(client, "/v1/features/SIMA")["features"] == {"vwap_dev_60s": 0.0004, "rsi_14": None}
 
 
+@pytest.mark.parametrize("of", ["predictions", "features"])
+def test_a_symbol_may_have_slashes(client: TestClient, small: World, of: str) -> None:
+    small.latest.rows.append(latest("EUR/USD"))
+    for written in ("EUR%2FUSD", "EUR/USD"):
+        assert get(client, f"/v1/{of}/{written}")["symbol"] == "EUR/USD"
+    assert client.delete(f"/v1/{of}/EUR/USD").headers["allow"] == "GET"
+    assert f'route="/v1/{of}/{{symbol}}"' in client.get("/metrics").text
+
+
 def test_bars_are_ascending_and_end_just_after_the_newest_event(client: TestClient) -> None:
     answer = get(client, "/v1/bars/SIMA", kind="1m")
     assert [one["start"] for one in answer["data"]] == [to_rfc3339(NOW_NS - MINUTE_NS * n) for n in (5, 4, 3, 2, 1)]

@@ -268,6 +268,14 @@ def test_a_port_that_is_taken_is_told_in_one_line(place: Path, run: Run) -> None
     assert error == f"error: --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
 
 
+@pytest.mark.parametrize("wrong", ["nan", "-1"])
+@pytest.mark.parametrize("words", [("sim", "--seconds"), ("watch", "--seconds"), ("sim", "--rate")])
+def test_a_number_that_makes_no_sense_is_refused(run: Run, words: tuple[str, ...], wrong: str) -> None:
+    code, _, error = run(*words, wrong, COLUMNS="200")
+    assert code == 2
+    assert "should be greater than or equal to" in error
+
+
 def test_digits_that_are_no_number_are_refused(run: Run) -> None:
     code, _, error = run("audit", "verify", "--head", f"²:{'a' * 64}")
     assert code == 1
@@ -275,6 +283,8 @@ def test_digits_that_are_no_number_are_refused(run: Run) -> None:
     for text in ("²", "0-²", "²-3"):
         with pytest.raises(SettingsError, match="--partitions: expected numbers"):
             partitions_of(text)
+    with pytest.raises(SettingsError, match="--partitions: expected the smaller number first"):
+        partitions_of("0,3-1")
     with pytest.raises(InputError, match="--from: expected an offset"):
         bound("²", "--from")
 

@@ -2,12 +2,14 @@
 
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from msgspec.structs import replace
 
-from infra import log_tail, log_watch
-from infra.kafka import _murmur2, client_config, create_topics, partition_of, topic_id
+from infra import kafka_writer, log_tail, log_watch
+from infra.kafka import _murmur2, client_config, create_topics, partition_of, partition_of_symbol, topic_id
 from infra.kafka_log import KafkaLog, KafkaPartitionReader, end_offsets, newest_event
 from infra.kafka_writer import KafkaWriter
 from infra.log_identity import LogIdentity
@@ -15,7 +17,7 @@ from infra.log_tail import trades_at_end
 from infra.log_watch import LogWatch
 from infra.settings import Kafka
 from schemas.errors import BackendError, DeliveryError, LogError
-from schemas.events import Heartbeat, Trade
+from schemas.events import Heartbeat, NewsItem, Trade
 from schemas.topics import EVENTS, PREDICTIONS
 from streams.decode import Poll
 from tests.services.flows import fresh_topics
@@ -114,6 +116,16 @@ def test_a_symbol_stays_in_one_partition_and_a_heartbeat_goes_into_all(kafka: Ka
         expected = [symbol for symbol in symbols if partition_of(symbol, 3) == partition]
         assert [event.symbol for event in events] == [*expected, ""]
         assert newest_event(kafka, partition) == 7
+
+
+def test_only_symbols_are_remembered_with_their_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_writer, "LastingProducer", lambda _config: Mock())
+    writer, before = KafkaWriter(Kafka()), partition_of_symbol.cache_info().currsize
+    item = NewsItem(item_id="", source="X", ts_event=1, ts_ingest=1, title="T")
+    writer.write_news([replace(item, item_id=f"only-once-{i}") for i in range(100)])
+    assert partition_of_symbol.cache_info().currsize == before
+    writer.write([trade("only-once", 1)])
+    assert partition_of_symbol.cache_info().currsize == before + 1
 
 
 @pytest.mark.embedded
