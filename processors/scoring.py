@@ -115,7 +115,7 @@ class Scoring:
                 start = self._score_until(matrix, by_model, p_up, told, start, stop, events, changed)
             if edge is not None:
                 turn = self._turn(edge, unfit)
-                self.roster = turn.roster
+                self._take(turn.roster)
                 changed.append(Changed(edge.event, turn.change, turn.refused, line_up(self.roster, self.given)))
         return Scores(by_model, p_up, steps, told, self.line_ups), changed
 
@@ -169,7 +169,7 @@ class Scoring:
         p_up[start : first + 1] = seen_by_clients(by_model[start : first + 1], now.champion)
         for name in wrong.get(first, ()):
             change = ModelChange(action="quarantine", model=name, by="the fold", why=NO_PROBABILITY)
-            self.roster = quarantined(self.roster, name, self.given)
+            self._take(quarantined(self.roster, name, self.given))
             changed.append(Changed(int(events[first]), change, "", line_up(self.roster, self.given)))
         return first + 1
 
@@ -181,8 +181,14 @@ class Scoring:
             )
         return model
 
+    def _take(self, roster: Roster) -> None:
+        """Go on with it; models that neither score nor are the next to fall back to are let go."""
+        self.roster = roster
+        kept = {*line_up(roster, self.given).models, *(served.onnx for served in roster.before[-1:])}
+        self._loaded = {name: model for name, model in self._loaded.items() if name in kept}
+
     def _get(self, name: str) -> Model | None:
-        """A model by its id, loaded once."""
+        """A model by its id, loaded once as long as it is in use."""
         if name == self.given:
             return self.onnx
         if name not in self._loaded and (found := self.load(name)) is not None:

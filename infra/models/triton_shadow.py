@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -85,13 +86,14 @@ class TritonShadow:
 
 
 def remembered(load: Callable[[str], Model | None]) -> Callable[[str], Model | None]:
-    """The same, asked once of each model that is there: one that is not may be there the next time."""
-    found: dict[str, Model] = {}
+    """The same, asked once of each model as long as anybody uses it: one that is not there may be there the next time."""
+    found: WeakValueDictionary[str, Model] = WeakValueDictionary()
 
     def one(name: str) -> Model | None:
-        if name not in found and (model := load(name)) is not None:
+        model = found.get(name) or load(name)
+        if model is not None:
             found[name] = model
-        return found.get(name)
+        return model
 
     return one
 

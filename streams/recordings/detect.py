@@ -15,7 +15,7 @@ from streams.recordings.labels import Labels, labels_of
 from streams.recordings.lean import LeanFile
 from streams.recordings.lean_equity import VENUE, LeanQuotes, LeanTrades
 from streams.recordings.lean_forex import LeanForex
-from streams.recordings.lines import LineFile
+from streams.recordings.lines import LineFile, refuse_packing
 from streams.recordings.recording import Recording
 
 HEAD_ROWS: Final = 100
@@ -47,14 +47,18 @@ def open_recording(path: Path, labels: Labels | None = None, columns: ColumnMap 
 def files_in(paths: Iterable[Path]) -> list[Path]:
     """The files themselves, and of every directory all files in it that may be recordings, sorted by path.
 
-    Raises: `InputError` for a path that is missing and for a directory without such a file.
+    Raises: `InputError` for a path that is missing, for a directory without such a file, and for one that holds a file which
+    is packed in a way that is not read: it would be missing without a word.
     """
     files: list[Path] = []
     for path in paths:
         if not path.is_dir():
             files.append(path)
             continue
-        found = sorted(file for file in _below(path) if file.suffix.lower() in SUFFIXES and file.is_file())
+        there = sorted(file for file in _below(path) if file.is_file())
+        for file in there:
+            refuse_packing(file)
+        found = [file for file in there if file.suffix.lower() in SUFFIXES]
         if not found:
             raise InputError(f"{path}: expected a directory with {', '.join(SUFFIXES)} files, found none")
         files.extend(found)

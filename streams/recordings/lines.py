@@ -24,6 +24,8 @@ MAGIC: Final[dict[bytes, Packing]] = {
     b"PAR1": "parquet",
 }
 SUFFIXES: Final[dict[str, Packing]] = {".gz": "gzip", ".zip": "zip", ".parquet": "parquet"}
+NOT_READ: Final = frozenset({".bz2", ".xz", ".zst", ".lz4", ".br", ".7z", ".rar", ".tar", ".tgz"})
+"""How files are packed that cannot be read here."""
 
 
 def packing(path: Path) -> Packing:
@@ -40,10 +42,19 @@ def packing(path: Path) -> Packing:
         raise InputError(f"{path}: the file is empty")
     kinds: list[Packing] = [kind for magic, kind in MAGIC.items() if start.startswith(magic)]
     found = kinds[0] if kinds else "plain"
+    refuse_packing(path)
     said = SUFFIXES.get(path.suffix.lower())
     if said is not None and said != found:
         raise InputError(f"{path}: expected {said} as the name says, found first bytes {start!r}; the file is not that")
     return found
+
+
+def refuse_packing(path: Path) -> None:
+    """Raises: `InputError` for a file that is packed in a way that is not read, by its name."""
+    if path.suffix.lower() in NOT_READ:
+        raise InputError(
+            f"{path}: expected a plain file, gzip, zip or Parquet, found {path.suffix}; unpack it, or pack it with gzip"
+        )
 
 
 class LineFile:

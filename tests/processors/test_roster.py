@@ -1,8 +1,10 @@
 """Which model serves, from the log alone: from the fence on, whatever the polls, and back again."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -234,6 +236,40 @@ def test_a_model_that_is_gone_when_the_fold_goes_on_is_an_error_that_names_it() 
     again.restore(first.snapshot())
     with pytest.raises(ModelError, match="m1 scores by the log's word, but its file is gone"):
         again.advance(stretch(log[200:], 200))
+
+
+def test_a_rollback_to_a_model_that_is_gone_is_refused_and_scoring_goes_on() -> None:
+    here = dict(MODELS)
+    made = Shard(0, CountingLearner(), ConstantModel(0.6, "m0"), rules=RULES, load=here.get)
+    log = with_changes(
+        (50, "promote", "m1"), (100, "promote", "m2"), (150, "promote", "m3"), (250, "rollback", "m3"),
+        (300, "rollback", "m2"),
+    )  # fmt: skip
+    before = fold(log[:200], on=made)
+    del here["m1"]
+    after = fold(log[200:], on=made, first=200)
+    served = [onnx for _, _, onnx, _, _ in rows([*before, *after])]
+    assert list(dict.fromkeys(served)) == ["m0", "m1", "m2", "m3"]
+    assert served[-1] == "m2"
+    refused = [c.refused for o in after for c in o.changes]
+    assert refused == ["", "m1, which served before m2, is gone or cannot be used; promote another"]
+
+
+def test_models_that_score_no_more_are_let_go() -> None:
+    loaded: list[ref[ConstantModel]] = []
+
+    def load(name: str) -> ConstantModel | None:
+        if name not in MODELS:
+            return None
+        model = ConstantModel(MODELS[name].p, name)
+        loaded.append(ref(model))
+        return model
+
+    made = Shard(0, CountingLearner(), ConstantModel(0.6, "m0"), rules=RULES, load=load)
+    steps = [(50 + 50 * n, "promote", f"m{n}") for n in (1, 2, 3, 4)]
+    fold(with_changes(*steps, (270, "challenge", "m5"), (280, "retire", "m5")), on=made)
+    gc.collect()
+    assert sorted(model.id for each in loaded if (model := each()) is not None) == ["m3", "m4"]
 
 
 @pytest.mark.parametrize(

@@ -259,3 +259,6 @@ def test_a_model_that_is_missing_is_looked_for_again_and_one_that_is_there_only_
     here["m1"] = ConstantModel(0.5, "m1")
     assert one("m1") is one("m1") is here["m1"]
     assert asked == ["m1", "m1"]
+    here["m1"] = ConstantModel(0.7, "m1")
+    assert one("m1") is here["m1"], "nobody uses the former any more"
+    assert asked == ["m1"] * 3

@@ -147,6 +147,18 @@ def test_a_directory_is_entered_through_links_and_each_once(tmp_path: Path) -> N
     assert files_in([played]) == [played / "a.csv", played / "equity/spy.csv"]
 
 
+@pytest.mark.parametrize("name", ["b.csv.zst", "b.csv.BZ2", "deep/b.tgz"])
+def test_a_file_that_cannot_be_unpacked_is_told_and_not_left_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    packed = tmp_path / name
+    packed.parent.mkdir(exist_ok=True)
+    packed.write_bytes(b"(\xb5/\xfd\0")
+    for asked in (tmp_path, packed):
+        with pytest.raises(InputError, match=f"{packed}: expected a plain file, gzip, zip or Parquet, found ") as told:
+            [open_recording(file) for file in files_in([asked])]
+        assert str(told.value).endswith("unpack it, or pack it with gzip")
+
+
 def test_a_file_may_begin_with_many_rows_that_give_nothing(tmp_path: Path) -> None:
     rows = [*["34200000,0,0,0,0,Q,1,0"] * 500, BOTH_SIDES]
     path = plain(tmp_path / "lean_usa_tick_spy_20131007_quote.csv", *rows)
