@@ -79,7 +79,9 @@ def turned(roster: Roster, change: ModelChange, load: Load, given: str) -> Turn:
         fallen = _fallen_back(roster, given)
         before = _serving(fallen.served, given)
         if before not in (ONLINE, given) and load(before) is None:
-            return Turn(change, roster, f"{before}, which served before {model}, is gone or cannot be used; promote another")
+            return Turn(
+                change, roster, f"{before}, which served before {model}, is gone or cannot be used; promote another"
+            )
         return Turn(change, fallen)
     return Turn(change, quarantined(roster, model, given))
 
