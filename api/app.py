@@ -101,9 +101,7 @@ def create_app(ports: Ports, hub: FeedHub, *, version: str, origins: Collection[
     )  # fmt: skip
     newest, gate, once = Newest(ports.latest), Gate(ports.access), Once(ports.once)
     app.state.gate, door = gate, Door(hub, gate)
-    app.include_router(
-        history_routes(ports, newest)
-    )  # before the newest rows: /features/A/history is not of a symbol A/history
+    app.include_router(history_routes(ports, newest))  # first: /features/A/history is not of a symbol A/history
     app.include_router(market_routes(newest))
     app.include_router(health_routes(ports, hub, version))
     app.include_router(stream_routes(hub, newest, ports.meter, ports.now_ns, origins, door))
