@@ -29,6 +29,8 @@ RESUME_CHARS: Final = 48_000
 """Of the numbers in one message; the server takes 64 KiB."""
 REFUSED: Final = frozenset({400, 401, 403, 404})
 """Answers to the handshake that trying again does not change."""
+RATE_LIMITED: Final = "rate_limited"
+REFUSED_CHANNEL: Final = frozenset({"unknown_channel", "forbidden_channel"})
 
 
 class FeedError(TickwireError):
@@ -85,6 +87,10 @@ class _Any(msgspec.Struct):
     seqs: Mapping[str, Mapping[str, int]] = {}
     reconnect_after_ms: int = 0
     recovered: Mapping[str, Mapping[str, bool]] = {}
+    id: Any = None
+    code: str = ""
+    message: str = ""
+    rejected: Sequence[Mapping[str, Any]] = ()
 
 
 _FRAME: Final = msgspec.json.Decoder(list[_Any])
@@ -278,11 +284,25 @@ class Feed:
             heard += self.positions.hear(message)
             if message.type == "welcome":
                 heard += await self._subscribe()
+            elif message.type in ("ack", "error"):
+                self._check_answer(message)
             elif message.type == "heartbeat":
                 self._tries = 0
             elif message.type == "goodbye":
                 self._wait_s = message.reconnect_after_ms / 1_000
         return heard
+
+    def _check_answer(self, message: _Any) -> None:
+        """Without its subscription nothing would ever come. Raises: `OSError` where it was one too many, else `FeedError`."""
+        if message.id not in range(len(self.wants)):
+            return
+        if message.type == "error" and message.code == RATE_LIMITED:
+            raise ConnectionError(message.message)
+        refused = [f"{each['code']}: {each['channel']}" for each in message.rejected if each["code"] in REFUSED_CHANNEL]
+        if message.type == "error":
+            refused = [f"{message.code}: {message.message}"]
+        if refused:
+            raise FeedError(f"{self.url}: the server refuses the subscription: {', '.join(refused)}")
 
     async def _subscribe(self) -> list[Heard]:
         assert self._socket is not None

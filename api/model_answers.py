@@ -105,8 +105,10 @@ class ModelChangeTaken(Struct, frozen=True, kw_only=True):
     action: str
     model: str
     fence: Annotated[dict[str, int], Meta(description="Partition to the offset behind which it is in force")]
+    refused: Annotated[dict[str, str], Meta(description="Partition to why nothing has changed there")]
     everywhere: Annotated[
-        bool, Meta(description="False while some partitions are not scored now: there it comes in force later")
+        bool,
+        Meta(description="False while some partitions have not answered, or none could be asked: they take it later"),
     ]
 
 

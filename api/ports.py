@@ -137,8 +137,8 @@ class ModelDesk(Protocol):
     def scoreboard(self, hours: float, by: str, horizon_s: float | None) -> Sequence[ModelScore]:
         """By `all`, `symbol` or `venue`; on every horizon where none is named."""
 
-    def change(self, change: ModelChange) -> tuple[ModelChangeTaken, str]:
-        """Say a change on the log; what scoring made of it, and why it refused. Raises: `ModelError`."""
+    def change(self, change: ModelChange) -> ModelChangeTaken:
+        """Say a change on the log; what scoring made of it, as far as it has within some seconds. Raises: `ModelError`."""
 
 
 class AlertRules(Protocol):
@@ -151,7 +151,10 @@ class AlertRules(Protocol):
         """Say a change on the log; what scoring made of it, as far as it has within some seconds."""
 
     def backtest(self, rule: Rule, begin: int | None, end: int | None) -> Backtest:
-        """How often a rule would have fired between two times of the broker's clock, ns; in a process of its own."""
+        """How often a rule would have fired between two times of the broker's clock, ns; in a process of its own.
+
+        Raises: `InputError` for a stretch that is not on the log.
+        """
 
 
 class AlertHistory(Protocol):

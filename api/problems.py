@@ -54,11 +54,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unsupported-media-type": Kind(415, "Unsupported media type", "Send JSON, with Content-Type: application/json."),
     "method-not-allowed": Kind(405, "Method not allowed", "The header Allow lists the methods of this path."),
     "unknown-rule": Kind(404, "Unknown rule", "GET /v1/alerts/rules lists the rules that stand."),
-    "rule-refused": Kind(409, "Change of a rule refused", "The detail says why; nothing has changed."),
+    "rule-refused": Kind(
+        409, "Change of a rule refused", "The detail says why; nothing has changed wherever it was heard."
+    ),
     "key-reused": Kind(422, "Idempotency-Key used before", "Take a new key for a new request."),
     "still-running": Kind(409, "The same request runs", "Come back after the seconds in the header Retry-After."),
     "unknown-model": Kind(404, "Unknown model", "GET /v1/models lists the models of this machine."),
-    "model-refused": Kind(409, "Change of the models refused", "The detail says why; nothing has changed."),
+    "model-refused": Kind(
+        409, "Change of the models refused", "The detail says why; nothing has changed wherever it was heard."
+    ),
     "model-unusable": Kind(503, "The model cannot be used now", "Our log says why, under the request id."),
     "invalid-request": Kind(422, "Invalid request", "`errors` says which part is wrong and what was expected."),
     "unauthenticated": Kind(

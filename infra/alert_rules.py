@@ -1,6 +1,6 @@
 """The API's ports of alerts and rules, over Kafka, ClickHouse and a process for back-tests."""
 
-import json
+import logging
 import os
 import signal
 import subprocess
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -23,13 +23,17 @@ from infra.log_identity import current_log
 from infra.rule_changes import standing, taken, write_rule_change
 from infra.settings import Settings
 from schemas.backtest import Backtest
-from schemas.errors import BackendError, RuleError
+from schemas.errors import BackendError, InputError, RuleError
 from schemas.rows import Alert
 from schemas.rules import Rule, RuleChange, RuleTaken, StandingRule
 
 TAKEN_WITHIN_S: Final = 5.0
 BACKTEST_WITHIN_S: Final = 60.0
 GRACE_S: Final = 15.0
+_log = logging.getLogger("tickwire.api")
+OUT_OF_TIME: Final = os.EX_TEMPFAIL
+NOT_JUDGED: Final = os.EX_DATAERR
+"""Exit codes of `tickwire rules backtest`."""
 COMMAND: Final = (sys.executable, "-m", "infra.cli", "rules", "backtest", "-", "--json")
 
 
@@ -49,7 +53,11 @@ class LiveRules:
         """Onto the log, and then what came of it."""
         at = write_rule_change(self.settings.kafka, change, WallClock())
         name, partitions = self.settings.clickhouse.database, self.settings.kafka.partitions
-        return taken(self.database, name, change, at, partitions, time.sleep, TAKEN_WITHIN_S)
+        try:
+            return taken(self.database, name, change, at, partitions, time.sleep, TAKEN_WITHIN_S)
+        except BackendError as error:  # it is on the log: an error would let who repeats it write it twice
+            _log.warning("a change of the rules is on the log, but what came of it cannot be told: %s", error)
+            return RuleTaken(action=change.action, id=change.id, fence={}, refused={}, everywhere=False)
 
     def backtest(self, rule: Rule, begin: int | None, end: int | None) -> Backtest:
         """In a process of its own, which is ended when its time is over."""
@@ -64,11 +72,12 @@ class LiveRules:
             child.kill()
             child.communicate()
             raise BackendError(f"the back-test did not end within {self.within_s + GRACE_S:g} s") from error
-        if child.returncode not in (0, 2):
+        if child.returncode not in (0, OUT_OF_TIME):
             raise _refusal(child.returncode, errors.decode(errors="replace"))
-        found: dict[str, Any] = json.loads(said)
-        found.pop("sentence")
-        return msgspec.convert(found, Backtest)
+        try:
+            return msgspec.json.decode(said, type=Backtest)
+        except msgspec.DecodeError as error:
+            raise BackendError(f"the back-test failed: expected what it found as JSON, {error}") from error
 
 
 @dataclass(frozen=True)
@@ -95,4 +104,6 @@ def _refusal(code: int, errors: str) -> Exception:
     )
     with suppress(ValueError):
         told = told or f"it ended with {signal.Signals(-code).name}"
-    return RuleError(told) if told.startswith("rule ") else BackendError(f"the back-test failed: {told or code}")
+    if code == NOT_JUDGED:
+        return RuleError(told) if told.startswith("rule ") else InputError(told)
+    return BackendError(f"the back-test failed: {told or code}")

@@ -26,6 +26,7 @@ from infra.hooks.desk import Desk
 from infra.log_identity import current_log
 from infra.models.desk import LiveModels
 from infra.models.on_demand import OnDemandModels
+from infra.models.scoring_now import ScoringNow
 from infra.once import RedisOnce
 from infra.redis import PREFIX, LatestStore
 from infra.replay.names import database_of, key_prefix, topic_of
@@ -55,6 +56,7 @@ def _serve(settings: Settings, telemetry: Telemetry, judged: Access) -> None:
     channels = {name: CHANNELS[name] for name in REPLAYED} if api.namespace else CHANNELS
     hub = FeedHub(telemetry, clock.now_ns, channels=channels, epoch="" if api.namespace else _epoch(settings))
     status = RedisStatus(redis.Redis.from_url(url, socket_timeout=2))
+    desk = LiveModels(settings, database, status)
     ports = Ports(
         latest=LatestStore(
             url, ttl_s=settings.redis.ttl.total_seconds(), prefix=key_prefix(api.namespace) if api.namespace else PREFIX
@@ -65,9 +67,9 @@ def _serve(settings: Settings, telemetry: Telemetry, judged: Access) -> None:
         exposition=telemetry.exposition,
         now_ns=clock.now_ns,
         access=judged,
-        models=None if api.namespace else LiveModels(settings, database, status),
+        models=None if api.namespace else desk,
         once=RedisOnce(redis.Redis.from_url(url, socket_timeout=2)),
-        predictor=OnDemandModels(settings.data / "models", telemetry),
+        predictor=OnDemandModels(settings.data / "models", telemetry, ScoringNow(desk.scoring)),
         rules=None if api.namespace else LiveRules(settings, database),
         alerts=StoredAlerts(database, served),
         sql=sql_access(settings.sql, served),

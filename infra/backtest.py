@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from confluent_kafka import KafkaException
 
@@ -13,7 +14,7 @@ from infra.composition import ShardMaker, rules, sessions
 from infra.log_identity import current_log, spans
 from infra.models.shelf import model_of
 from infra.nightly.fold import MatrixShards
-from infra.nightly.reading import archive_of, polls_of
+from infra.nightly.reading import archive_of, archived_to, polls_of
 from infra.rule_changes import vocabulary
 from infra.served import ClickHouseServed
 from infra.session_log import offsets_at
@@ -55,6 +56,23 @@ def backtest(settings: Settings, request: Request, told: Told = lambda *_: None)
         return _Backtesting(settings, request, told).go()
     except KafkaException as error:
         raise LogError(f"Kafka at {settings.kafka.bootstrap} did not answer: {error.args[0].str()}") from error
+
+
+def refuse_outside(
+    request: Request, begins: Mapping[int, int], ends: Mapping[int, int], log: Mapping[int, tuple[int, int]]
+) -> None:
+    """`InputError` for times with nothing of the log between them: to have judged nothing is not to have fired never.
+
+    begins, ends   what the times mean in offsets; `log`: first and next offset of each partition
+    """
+    if isinstance(request.begin, int) and all(begins[p] >= high for p, (_, high) in log.items()):
+        raise InputError(f"expected a stretch on the log, which has no record of {_moment(request.begin)} or later")
+    if isinstance(request.end, int) and all(ends[p] <= first for p, (first, _) in log.items()):
+        raise InputError(f"expected a stretch on the log, which has no record from before {_moment(request.end)}")
+
+
+def _moment(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat()
 
 
 class _Backtesting:
@@ -99,6 +117,9 @@ class _Backtesting:
         """Partition to where the fold begins, and the stretch that is judged; only where the rule's symbols are."""
         name, asked = self.settings.clickhouse.database, self.request
         begins, ends = (self._offsets(database, name, bound) for bound in (asked.begin, asked.end))
+        refuse_outside(
+            asked, begins, ends, {p: (min(low, self.log.start(p)), high) for p, (low, high) in self.held.items()}
+        )
         named = {p for bound in (asked.begin, asked.end) if isinstance(bound, Mapping) for p in bound}
         there = self._partitions_of(database, name)
         found = {}
@@ -148,11 +169,12 @@ class _Backtesting:
         return {int(row[0]) for row in rows}
 
     def _stretches(self, partition: int, first: int, end: int) -> Iterator[LogStretch]:
-        kept = min(max(self.held[partition][0], first), end)
-        if first < kept:
+        at, kafka = first, self.settings.kafka
+        for stop in archived_to(lambda: spans(kafka, self.log)[partition][0], at, end):
             with archive_of(self.settings, self.log.log_id, None) as archive:
-                for part in archive.read(partition, first, kept):
+                for part in archive.read(partition, at, stop):
                     refuse_gaps(partition, list(part.missing))
                     if len(part.stretch.events) or part.stretch.rejected:
                         yield part.stretch
-        yield from map(decode, polls_of(self.settings, self.log, partition, kept, end))
+            at = stop
+        yield from map(decode, polls_of(self.settings, self.log, partition, at, end))

@@ -44,6 +44,13 @@ class LogRecords:
         known = [*self._stored(topic), *(log for log in read_logs(self._file) if log.topic == topic)]
         return max(known, key=lambda log: log.opened_ns, default=None)
 
+    def before(self, log: LogIdentity) -> list[str]:
+        """Ids of the logs of its topic that were opened before it, oldest first."""
+        known = [each for each in (*read_logs(self._file), *self._stored(log.topic)) if each.topic == log.topic]
+        opened = {each.log_id: each.opened_ns for each in known}
+        since = opened.get(log.log_id, log.opened_ns)
+        return sorted((each for each, at in opened.items() if at < since), key=lambda each: opened[each])
+
     def _stored(self, topic: str) -> list[LogIdentity]:
         found = self._database.rows(
             "SELECT log_id, partitions, toString(starts), toString(ends), closed, toString(lost), why, "  # noqa: S608

@@ -1,6 +1,6 @@
 """Changes of the alert rules go onto the log, as changes of the models do; which stand is told by what the fold stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -51,8 +51,9 @@ def taken(
         rows = database.rows(sql, {"rule": change.id, "at": at}).rows
         if len(rows) == partitions or waited >= within_s:
             return RuleTaken(
-                action=change.action, id=change.id, fence={str(partition): int(offset) for partition, offset, _ in rows},
-                refused=next((str(why) for _, _, why in rows if why), ""), everywhere=len(rows) == partitions,
+                action=change.action, id=change.id, everywhere=len(rows) == partitions,
+                fence={str(partition): int(offset) for partition, offset, why in rows if not why},
+                refused={str(partition): str(why) for partition, _, why in rows if why},
             )  # fmt: skip
         sleep(LOOK_EVERY_S)
         waited += LOOK_EVERY_S
@@ -62,19 +63,27 @@ def standing(database: Database, name: str, log_id: str) -> list[StandingRule]:
     """The rules of a log that stand by what was stored of it, in the order of their ids."""
     rows = database.rows(
         "SELECT rule, action, rev, toUnixTimestamp64Nano(ts_event), `by`, body, src_partition, src_offset "  # noqa: S608
-        f"FROM `{name}`.rule_changes WHERE log_id = {{log:String}} AND refused = '' ORDER BY ts_event, src_partition, src_offset",
+        f"FROM `{name}`.rule_changes WHERE log_id = {{log:String}} AND refused = '' ORDER BY src_partition, src_offset",
         {"log": log_id},
     ).rows
-    newest: dict[str, StandingRule | None] = {}
+    newest: dict[str, dict[int, StandingRule | None]] = {}
     for rule, action, rev, since, by, body, partition, offset in rows:
-        before = newest.get(rule)
-        fence = before.fence if before is not None and before.since_ns == since else {}
-        found = None if action == "remove" else StandingRule(
-            rule=rule_of(body.encode()), rev=int(rev), since_ns=int(since), by=by,
-            fence={**fence, str(partition): int(offset)},
+        newest.setdefault(rule, {})[int(partition)] = None if action == "remove" else StandingRule(
+            rule=rule_of(body.encode()), rev=int(rev), since_ns=int(since), by=by, fence={str(partition): int(offset)},
         )  # fmt: skip
-        newest[rule] = found
-    return [found for _, found in sorted(newest.items()) if found is not None]
+    return [found for _, by_partition in sorted(newest.items()) if (found := _together(by_partition)) is not None]
+
+
+def _together(by_partition: Mapping[int, StandingRule | None]) -> StandingRule | None:
+    """A rule as the lowest partition has it, with its offset in every one that has it from the same change.
+
+    Offsets say what came last; the times are of the writers' clocks.
+    """
+    first = next(iter(by_partition.values()))
+    if first is None:
+        return None
+    same = [each for each in by_partition.values() if each is not None and each.since_ns == first.since_ns]
+    return msgspec.structs.replace(first, fence={key: at for each in same for key, at in each.fence.items()})
 
 
 def rule_of(raw: bytes) -> Rule:

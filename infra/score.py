@@ -14,6 +14,7 @@ from bytewax.recovery import RecoveryConfig
 
 from infra.allocator import settled
 from infra.audit import Auditor
+from infra.carried import Carried
 from infra.clickhouse import connect
 from infra.clock import WallClock
 from infra.clock_watch import ClockWatch
@@ -89,6 +90,7 @@ def run(
                 return
             _tell_lost(settings, logs, telemetry)
             lease.of_log(logs[-1].log_id)
+            _carry_over(settings, logs[-1], [partition for partition in chosen if partition not in known])
             scoring = _Scoring(settings, reader_of(settings.kafka, logs[-1], chosen, known), telemetry, group, lease)
             with LogWatch(settings.kafka, logs[-1], end) as watch:
                 tidy = partial(Drained(settings.data / "recovery").tidy, group, logs, scoring.step)
@@ -101,6 +103,19 @@ def _tell_lost(settings: Settings, logs: Sequence[LogIdentity], telemetry: Telem
     """What crashes took, and what passed out of retention before it was folded."""
     passed = Drained(settings.data / "recovery").lost(logs)
     telemetry.gauge("tickwire_log_lost_records", passed + sum(sum(log.lost.values()) for log in logs))
+
+
+def _carry_over(settings: Settings, log: LogIdentity, partitions: Sequence[int]) -> None:
+    """Rules and models that stood on the logs before, onto partitions of which nothing was folded yet."""
+    clickhouse = settings.clickhouse
+    database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
+    try:
+        before = LogRecords(database, clickhouse.database, settings.data / "recovery").before(log)
+        if before and partitions:
+            carried = Carried(database, clickhouse.database, before, settings.fold.champion)
+            carried.say(KafkaWriter(settings.kafka), partitions, WallClock())
+    finally:
+        database.close()
 
 
 def _learning() -> None:

@@ -167,9 +167,11 @@ class Scoring:
         by_model[first + 1 : stop, 1:] = np.nan
         told[start : first + 1] = len(self.line_ups) - 1
         p_up[start : first + 1] = seen_by_clients(by_model[start : first + 1], now.champion)
-        for name in wrong.get(first, ()):
-            change = ModelChange(action="quarantine", model=name, by="the fold", why=NO_PROBABILITY)
+        out = wrong.get(first, ())
+        for name in out:
             self._take(quarantined(self.roster, name, self.given))
+        for name in out:
+            change = ModelChange(action="quarantine", model=name, by="the fold", why=NO_PROBABILITY)
             changed.append(Changed(int(events[first]), change, "", line_up(self.roster, self.given)))
         return first + 1
 

@@ -67,6 +67,7 @@ class SymbolTable:
         owned = (row >= 0) & (kind != NEWS)
         owned[list(refused)] = False
         owners = np.array(self.venue_of or [NONE], np.int32)
+        row = np.where(owned, row, 0)  # one that was refused is none of the table's
         for at in np.flatnonzero(owned & (owners[row] == NONE)).tolist():
             if owners[row[at]] == NONE:
                 owners[row[at]] = self.venue_of[row[at]] = int(venue[at])

@@ -105,12 +105,12 @@ class StandingRule(Struct, frozen=True, kw_only=True):
 
 
 class RuleTaken(Struct, frozen=True, kw_only=True):
-    """What came of a change: its offset in each partition that has folded it, and why it was refused, where it was."""
+    """What came of a change, by partition: the offset behind which it is in force, or why nothing has changed there."""
 
     action: str
     id: str
     fence: Mapping[str, int]
-    refused: str
+    refused: Mapping[str, str]
     everywhere: bool
     """Every partition has folded it; where not, it is on the log and will be."""
 

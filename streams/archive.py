@@ -3,7 +3,7 @@
 Every record of the log has a row in one of these tables, so the fold can be repeated from them bit for bit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, get_args
 
@@ -76,14 +76,10 @@ def _stretch(events: Mapping[int, _Kept], letters: Mapping[int, tuple[DeadLetter
     )
 
 
-def _missing(first: int, end: int, there: Any) -> list[tuple[int, int]]:
-    if len(there) == end - first:
-        return []
-    gone = np.setdiff1d(np.arange(first, end), np.fromiter(there, np.int64, len(there)))
-    if len(gone) == 0:
-        return []
-    runs = np.split(gone, np.flatnonzero(np.diff(gone) > 1) + 1)
-    return [(int(run[0]), int(run[-1]) + 1) for run in runs]
+def _missing(first: int, end: int, there: Collection[int]) -> list[tuple[int, int]]:
+    """Runs of offsets that are not there; takes no memory for what is missing, which may be a log's whole past."""
+    found = np.concatenate([[first - 1], np.sort(np.fromiter(there, np.int64, len(there))), [end]])
+    return [(int(found[i]) + 1, int(found[i + 1])) for i in np.flatnonzero(np.diff(found) > 1)]
 
 
 def _trade(_partition: int, _offset: int, *values: Any) -> Trade:

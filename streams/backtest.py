@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from processors.columns import LogStretch
 from processors.rules import Standing
@@ -23,6 +24,7 @@ class Trial:
     log_id: str
     go_on: Callable[[int], bool] = lambda _: True
     alerts: list[Alert] = field(default_factory=list)
+    """The first by time, less than twice `MOST_ALERTS` of them."""
     by_symbol: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -67,14 +69,18 @@ class Trial:
         self.counts[alert.state] += 1
         self.by_symbol[alert.symbol] += alert.state == "fired"
         self.alerts.append(alert)
+        if len(self.alerts) >= 2 * MOST_ALERTS:
+            self.alerts = self._first_alerts()
+
+    def _first_alerts(self) -> list[Alert]:
+        return nsmallest(MOST_ALERTS, self.alerts, lambda each: (each.ts_event, each.src_partition, each.src_offset))
 
     def result(self, seconds: float, notes: Iterable[str]) -> Backtest:
         """What is told of it."""
-        alerts = sorted(self.alerts, key=lambda each: (each.ts_event, each.src_partition, each.src_offset))
         by_symbol: Mapping[str, int] = {name: n for name, n in self.by_symbol.most_common() if n}
         return Backtest(
             rule=self.rule, fired=self.counts["fired"], cleared=self.counts["cleared"],
-            plain_fired=self.counts["plain"], by_symbol=by_symbol, alerts=alerts[:MOST_ALERTS], log_id=self.log_id,
+            plain_fired=self.counts["plain"], by_symbol=by_symbol, alerts=self._first_alerts(), log_id=self.log_id,
             ranges=self.ranges, records=self.records, seconds=round(seconds, 3), complete=self.complete,
             notes=tuple(notes),
         )  # fmt: skip

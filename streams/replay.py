@@ -1,13 +1,15 @@
 """A stretch of the log again, at a pace of its own: a `Log` for the flow that ends where it is told and keeps the log's gaps.
 
-Time is the broker's, as in the records: it never falls, so the gaps between polls are those that the live flow saw, whatever the
-event times are (a recording of years ago among live ticks does not make anyone wait for years).
+Time is the broker's, as the fold takes it: it never falls, and a stamp that cannot be believed is the one before. So the gaps
+between polls are those that the live flow saw, whatever the event times are (a recording of years ago among live ticks does not
+make anyone wait for years). The records themselves are given with the stamps that they have.
 """
 
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 from bytewax.outputs import StatefulSinkPartition
@@ -17,7 +19,7 @@ from processors.shard import ShardOutput
 from schemas.errors import LogError
 from streams.blocks import BlockBuffer
 from streams.bytewax_io import PartitionedSink
-from streams.decode import Poll
+from streams.decode import MAX_MS, Poll
 from streams.ports import Clock, Log, Meter, PartitionReader, TableStore
 from streams.rows import RowMaker
 
@@ -42,7 +44,7 @@ class Span:
 class Pace:
     """When a record is due: `speed` times as fast as the broker got it; at once for an infinite speed.
 
-    Nothing is due before every partition has shown its first record: the earliest of them is where time begins.
+    Nothing is due before every partition has shown its first records: the earliest time among them is where time begins.
     """
 
     clock: Clock
@@ -51,21 +53,21 @@ class Pace:
     _first_ms: int | None = None
     _began_ns: int = 0
 
-    def show(self, partition: int, first_ms: int) -> None:
-        """The broker's time of a partition's first record."""
-        if partition in self.waiting:
+    def show(self, partition: int, first_ms: int | None) -> None:
+        """The first of the broker's times that a partition has just given; None where it gave none that can be believed."""
+        if partition in self.waiting or self._first_ms is None:
             self.waiting.discard(partition)
-            self._first_ms = first_ms if self._first_ms is None else min(first_ms, self._first_ms)
             self._began_ns = self.clock.now_ns()
+            self._first_ms = min((ms for ms in (first_ms, self._first_ms) if ms is not None), default=None)
 
-    def due(self, ts_broker: Sequence[int]) -> int:
-        """How many of these records, ascending in time, are due now."""
+    def due(self, times_ms: Sequence[int]) -> int:
+        """How many records of these times, ascending, are due now."""
         if math.isinf(self.speed):
-            return len(ts_broker)
-        if self.waiting or self._first_ms is None:
+            return len(times_ms)
+        if self.waiting:
             return 0
         passed_ms = (self.clock.now_ns() - self._began_ns) * self.speed / NS_PER_MS
-        return bisect_right(ts_broker, self._first_ms + passed_ms)
+        return bisect_right(times_ms, (self._first_ms or 0) + passed_ms)
 
 
 @dataclass
@@ -78,6 +80,9 @@ class SpanReader:
     clock: Clock
     next_offset: int = 0
     _held: Poll | None = None
+    _times_ms: Sequence[int] = ()
+    """Of what is held."""
+    _newest_ms: int = 0
     _silent_since_ns: int | None = None
 
     def ended(self) -> bool:
@@ -90,9 +95,10 @@ class SpanReader:
             self._held = self._read(most)
         if self._held is None:
             return None
-        due = self.pace.due(self._held.ts_broker)
+        due = self.pace.due(self._times_ms)
         if due == 0:
             return None
+        self._times_ms = self._times_ms[due:]
         given, self._held = _split(self._held, due)
         self.next_offset = given.offsets[-1] + 1 if self._held is None else self._held.offsets[0]
         return given
@@ -103,10 +109,12 @@ class SpanReader:
             self._complain_of_silence()
             return None
         self._silent_since_ns = None
-        self.pace.show(self.span.partition, poll.ts_broker[0])
         inside = sum(offset < self.span.end for offset in poll.offsets)
         if inside < len(poll.offsets):
             poll = _split(poll, inside)[0]
+        self._times_ms = rising(poll.ts_broker, self._newest_ms)
+        self._newest_ms = max(self._times_ms, default=self._newest_ms)
+        self.pace.show(self.span.partition, next(filter(None, self._times_ms), None))
         if not poll.offsets:
             self.next_offset = self.span.end
             return None
@@ -126,6 +134,11 @@ class SpanReader:
 
     def close(self) -> None:
         self.reader.close()
+
+
+def rising(ts_broker: Sequence[int], newest_ms: int) -> list[int]:
+    """The broker's times in milliseconds as `Shard` takes them, behind `newest_ms`; 0 before the first that can be believed."""
+    return list(accumulate((ms if 0 <= ms <= MAX_MS else 0 for ms in ts_broker), max, initial=newest_ms))[1:]
 
 
 def _split(poll: Poll, at: int) -> tuple[Poll, Poll | None]:

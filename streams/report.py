@@ -98,7 +98,7 @@ class Report:
         now = self.clock.now_ns()
         return ScoreStatus(
             ts=now, group=self.group, log_id=self.log_id, partitions=tuple(self.partitions),
-            offsets={str(p): offset for p, offset in self.offsets.items()},
+            offsets={str(p): offset for p, offset in dict(self.offsets).items()},
             lag={str(p): waiting for p, waiting in lag.items()}, provider=self.provider, models=dict(self.models),
             features_id=self.features_id, events=dict(zip(DOORS, sums, strict=True)),
             uptime_s=(now - self.started_ns) / 1e9, feeds=tuple(self.feeds.values()),

@@ -34,6 +34,9 @@ QUIET_S: Final = 20.0
 ON_EMPTY_S: Final = 0.002
 OF_MODELS: Final = ("onnx", "p_up", "score")
 """Columns that another provider may compute a little apart."""
+APART: Final = (
+    "rules of scores: the model's provider may score a little apart, and so fire a record sooner, later or not"
+)
 Progress = Callable[[int], None]
 """Told how many more records were folded."""
 
@@ -173,10 +176,11 @@ class Verification:
     def _judge_table(self, table: str, partition: int, span: tuple[int, int], expected: Block, runs: ModelRuns) -> None:
         parts = self.parts
         unknown = runs.unknown(table, expected, parts.rows.feature_names)
+        why = runs.why or (APART if parts.tolerance else "")
         left_out = 0
         while True:
             found = parts.served.rows(table, partition, *span)
-            if table == "alerts" and runs.why:
+            if table == "alerts" and why:
                 there = len(found["src_offset"]) if found else 0
                 expected, found = self._comparable(expected), self._comparable(found)
                 left_out = there - (len(found["src_offset"]) if found else 0)
@@ -185,7 +189,7 @@ class Verification:
                 break
             parts.clock.sleep(LOOK_AGAIN_S)
         if left_out:
-            self.verdict.not_compared[table, "id", runs.why] += left_out
+            self.verdict.not_compared[table, "id", why] += left_out
         rows = len(expected["src_offset"]) if expected else 0
         self.verdict.rows[table] += rows
         self.verdict.take(table, partition, compared, self._features, runs.why)
@@ -195,7 +199,7 @@ class Verification:
             self.verdict.duplicate_final += max(0, final - (stored - len(compared.duplicate)))
 
     def _comparable(self, alerts: Mapping[str, Stored]) -> dict[str, Any]:
-        """Without those of rules that look at scores: where a model is gone, nobody knows what they had to say."""
+        """Without those of rules that look at scores: where a model is gone or scores apart, nobody knows what they said."""
         if not alerts:
             return {}
         kept = np.array([rule not in self._of_scores for rule in texts(alerts["rule"])], np.bool_)

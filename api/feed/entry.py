@@ -2,7 +2,8 @@
 
 A key or token is shown in a header (`Authorization: Bearer …`, `X-API-Key: …`), as a subprotocol `tickwire.key.…` beside
 `tickwire.v1.json` (for browsers, which cannot set headers; ours never echoes it), or in the first message within 5 s:
-`{"op":"auth","key":"…"}`. The server says nothing before it knows who asks; then the welcome comes.
+`{"op":"auth","key":"…"}`. The server says nothing before it knows who asks; then the welcome comes. Who is too late is sent
+away with another code than who shows nothing good: a server that stalls must not make anybody throw a key away.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from starlette.websockets import WebSocketDisconnect
 from api.access.gate import Gate, address_of
 from api.feed.channels import Channel
 from api.feed.hub import FeedHub
-from api.feed.messages import CLOSE_CODES, KEY_ENDED, TOO_MANY, UNAUTHENTICATED
+from api.feed.messages import AUTH_TOO_LATE, CLOSE_CODES, KEY_ENDED, TOO_MANY, UNAUTHENTICATED
 from api.feed.session import Session
 from api.feed.views import SUBPROTOCOLS
 from api.problems import Problem
@@ -130,7 +131,9 @@ class Door:
             code = TOO_MANY
         except WebSocketDisconnect:
             return UNAUTHENTICATED
-        except (TimeoutError, KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, Problem):
+        except TimeoutError:
+            code = AUTH_TOO_LATE
+        except (KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, Problem):
             code = UNAUTHENTICATED
         finally:
             self._waiting -= 1

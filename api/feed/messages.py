@@ -21,24 +21,27 @@ from msgspec import Meta, Struct
 SLOW_CLIENT: Final = 4008
 BAD_MESSAGES: Final = 4000
 UNAUTHENTICATED: Final = 4001
-"""Nothing good was shown within 5 s; see `api.feed.entry`."""
+"""What was shown is not good; see `api.feed.entry`."""
 KEY_ENDED: Final = 4003
 """The key or token was revoked, or its time is over; the connection was fine until then."""
 TOO_MANY: Final = 4004
 """The caller has as many connections as it may have."""
+AUTH_TOO_LATE: Final = 4005
+"""Nothing was heard, or could be judged, within 5 s: nobody says that the key is wrong."""
 SERVICE_RESTART: Final = 1012
 CLOSE_CODES: Final[Mapping[int, str]] = {
     BAD_MESSAGES: "bad_messages", SLOW_CLIENT: "slow_client", UNAUTHENTICATED: "unauthenticated",
-    KEY_ENDED: "key_ended", TOO_MANY: "too_many_connections", SERVICE_RESTART: "goodbye",
+    KEY_ENDED: "key_ended", TOO_MANY: "too_many_connections", AUTH_TOO_LATE: "auth_too_late", SERVICE_RESTART: "goodbye",
 }  # fmt: skip
 """Why the server closes a connection; 1009 is a message that was too large."""
 CLOSE_ADVICE: Final[Mapping[int, str]] = {
     1009: "a message was larger than `limits.max_message_bytes`; send smaller ones",
     SERVICE_RESTART: "the server goes, or serves another log; come back after `goodbye.reconnect_after_ms`",
     BAD_MESSAGES: "more than `limits.max_bad_messages` messages were not understood; the `error` messages say why",
-    UNAUTHENTICATED: "no good key was shown in a header, as a subprotocol, or in a first message within 5 s",
+    UNAUTHENTICATED: "the first message showed no good key, and nothing before it did; come back with another",
     KEY_ENDED: "the key or token was revoked, or its time is over; come back with another",
     TOO_MANY: "this key has as many connections as one may have; close others, or use another key",
+    AUTH_TOO_LATE: "no first message was heard and judged within 5 s; the key may be good, come back with the same",
     SLOW_CLIENT: "what waited for the client was more than its share; `gap` says what was left out. Ask for less, or conflate",
 }
 """What a client is to do; codes below 4000 are WebSocket's own."""
@@ -78,6 +81,12 @@ class Unsubscribe(Struct, frozen=True, kw_only=True, tag_field="op", tag="unsubs
     id: Id = None
 
 
+class Named(Struct, frozen=True):
+    """What can be told of a message that is not understood otherwise."""
+
+    id: Id = None
+
+
 class Ping(Struct, frozen=True, kw_only=True, tag_field="op", tag="ping"):
     """Ask for a pong."""
 
@@ -87,6 +96,8 @@ class Ping(Struct, frozen=True, kw_only=True, tag_field="op", tag="ping"):
 Op = Subscribe | Unsubscribe | Ping
 OPS: Final[msgspec.json.Decoder[Op]] = msgspec.json.Decoder(Op)
 PACKED_OPS: Final[msgspec.msgpack.Decoder[Op]] = msgspec.msgpack.Decoder(Op)
+NAMED: Final = msgspec.json.Decoder(Named)
+PACKED_NAMED: Final = msgspec.msgpack.Decoder(Named)
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -174,6 +185,8 @@ class Error(Struct, frozen=True, kw_only=True, tag="error"):
 
     code: Literal["bad_json", "bad_message", "rate_limited"]
     message: str
+    id: Id = None
+    """Of the client's message, where it can be told."""
 
 
 class Goodbye(Struct, frozen=True, kw_only=True, tag="goodbye"):

@@ -14,12 +14,16 @@ from api.feed.limits import MAX_MESSAGE_BYTES
 from api.feed.messages import (
     BAD_MESSAGES,
     CLOSE_CODES,
+    NAMED,
     OPS,
+    PACKED_NAMED,
     PACKED_OPS,
     SLOW_CLIENT,
     Ack,
     Error,
+    Id,
     Limits,
+    Op,
     Ping,
     Pong,
     Rejected,
@@ -50,6 +54,7 @@ class Session:
         self._packed = websocket.scope.get("subprotocol") == PACKED
         self._client = hub.join(packed=self._packed)
         self._bad = 0
+        self._has_subscribed = False
         self._conflate_ms = 0
 
     async def run(self) -> None:
@@ -143,23 +148,39 @@ class Session:
             await self._obey(message.get("text") or message.get("bytes") or b"")
 
     async def _obey(self, raw: str | bytes) -> None:
-        if not await self._permits():
-            self._complain(Error(code="rate_limited", message="too many messages; say less, or say it more slowly"))
-            return
+        op = self._understood(raw)
+        if not self._is_first_subscribe(op) and not await self._permits():
+            op = Error(code="rate_limited", message="too many messages; say less, or say it more slowly", id=op.id)
+        match op:
+            case Error():
+                self._complain(op)
+            case Subscribe():
+                self._has_subscribed = True
+                await self._subscribe(op)
+            case Unsubscribe():
+                self._unsubscribe(op)
+            case Ping():
+                self._client.outbox.say(Pong(id=op.id, server_time=self._now_ns()))
+
+    def _is_first_subscribe(self, op: Op | Error) -> bool:
+        """It is not counted: connections are, and after a restart all clients of a key come back at once."""
+        return isinstance(op, Subscribe) and not self._has_subscribed
+
+    def _understood(self, raw: str | bytes) -> Op | Error:
         try:
-            op = PACKED_OPS.decode(raw) if self._packed and isinstance(raw, bytes) else OPS.decode(raw)
+            return PACKED_OPS.decode(raw) if self._packed and isinstance(raw, bytes) else OPS.decode(raw)
         except msgspec.ValidationError as error:
-            self._complain(Error(code="bad_message", message=str(error)))
+            return Error(code="bad_message", message=str(error), id=self._id_in(raw))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._complain(Error(code="bad_json", message=str(error)))
-        else:
-            match op:
-                case Subscribe():
-                    await self._subscribe(op)
-                case Unsubscribe():
-                    self._unsubscribe(op)
-                case Ping():
-                    self._client.outbox.say(Pong(id=op.id, server_time=self._now_ns()))
+            return Error(code="bad_json", message=str(error))
+
+    def _id_in(self, raw: str | bytes) -> Id:
+        """Of a message that is not understood; None where there is none."""
+        try:
+            named = PACKED_NAMED.decode(raw) if self._packed and isinstance(raw, bytes) else NAMED.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return named.id
 
     def _complain(self, error: Error) -> None:
         self._client.outbox.say(error)

@@ -18,7 +18,7 @@ from api.once import Once
 from api.openapi import answered
 from api.ports import AlertHistory, AlertRules, Span
 from api.problems import Problem
-from schemas.errors import RuleError
+from schemas.errors import InputError, RuleError
 from schemas.rules import Rule, RuleChange, RuleTaken, StandingRule
 
 READS: Final = (needs("alerts:read"),)
@@ -50,6 +50,8 @@ def alert_routes(rules: AlertRules, alerts: AlertHistory, now_ns: Callable[[], i
     async def backtest(request: Request) -> Response:
         _, asked = await json_of(request, BacktestRequest, MOST_BYTES)
         begin, end = (None if text is None else time_of(f"body.{name}", text) for name, text in _bounds(asked))
+        if begin is not None and end is not None and begin >= end:
+            raise invalid("body.end", f"expected a time after start, {asked.start}, was {asked.end}")
         found = await _checked(testing.call(rules.backtest, asked.rule, begin, end))
         return _json(tried(found))
 
@@ -134,15 +136,15 @@ def _page(alerts: AlertHistory, rule: str, symbol: str, span: Span) -> SaidPage:
 
 async def _said(rules: AlertRules, blocking: Blocking, change: RuleChange) -> Response:
     taken = await _checked(blocking.call(rules.change, change))
-    if taken.refused:
-        raise Problem("rule-refused", taken.refused)
+    if taken.refused and not taken.fence:
+        raise Problem("rule-refused", "; ".join(dict.fromkeys(taken.refused.values())))
     return _json(taken)
 
 
 async def _checked(answer: Awaitable[T]) -> T:
     try:
         return await answer
-    except RuleError as error:
+    except (RuleError, InputError) as error:
         raise invalid("body", str(error)) from error
 
 

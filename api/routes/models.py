@@ -73,14 +73,14 @@ def _add_change(router: APIRouter, desk: ModelDesk, once: Once, blocking: Blocki
 
         async def carried_out() -> Response:
             try:
-                taken, refused = await blocking.call(desk.change, told)
+                taken = await blocking.call(desk.change, told)
             except ModelError as error:
                 _log.warning("change of models refused", extra={"model": asked.model, "error": str(error)})
                 raise Problem(
                     "model-refused", f"{asked.model} is not known on this machine, or not fit to score"
                 ) from error
-            if refused:
-                raise Problem("model-refused", refused)
+            if taken.refused and not taken.fence:
+                raise Problem("model-refused", "; ".join(dict.fromkeys(taken.refused.values())))
             return _json(taken)
 
         return await once.answer(request, body, carried_out)

@@ -74,6 +74,7 @@ class OnDemand:
         given = [row.features for row in rows] if rows else asked.rows
         for number, row in enumerate(given):
             self._check(model, row, f"body.symbols[{number}]" if rows else f"body.rows[{number}]", whole=bool(rows))
+        _check_meaning(model, rows)
         matrix = np.array([[_number(row.get(name)) for name in model.features] for row in given], np.float64)
         scores = self._predictor.infer(model, matrix).tolist()
         missing = np.isnan(matrix).sum(axis=1).tolist()
@@ -121,6 +122,16 @@ class OnDemand:
             near = get_close_matches(unknown[0], model.features, 3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise invalid(where, f"{model.id} has no feature {unknown[0][:60]}{hint}")
+
+
+def _check_meaning(model: ServedModel, rows: Sequence[Latest]) -> None:
+    """A feature of the same name that is computed in another way is another feature."""
+    for number, row in enumerate(rows):
+        if row.features_id != model.features_id:
+            raise invalid(
+                f"body.symbols[{number}]",
+                f"{model.id} was trained on features {model.features_id}, but the stream carries {row.features_id}",
+            )
 
 
 def _number(value: float | None) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from api.sql.named import NamedQuery, Parameter
+from api.times import from_rfc3339
 
 BEGINNING: Final = "1970-01-01T00:00:00Z"
 NEVER: Final = "2099-12-31T00:00:00Z"
@@ -36,13 +37,27 @@ _BAR: Final = "symbol, kind, start, end, open, high, low, close, volume, value, 
 _KNOWN: Final = "fromUnixTimestamp64Nano({at:Int64})"
 _BARS: Final = f"WHERE symbol = {{symbol:String}} AND kind = {{kind:String}} AND {_within('start')} ORDER BY start"
 _SCORED: Final = f"FROM outcome_scores FINAL WHERE label IN (0, 1) AND {_within('ts_event')}"
+_SINCE: Final = Parameter(
+    "start",
+    "time",
+    "RFC 3339, inclusive; an hour before the newest events where left out",
+    "2026-11-22T14:30:00Z",
+    NEVER,
+)
+_FROM: Final = (
+    f"if({{start:Int64}} = {from_rfc3339(NEVER)}, (SELECT max(ts_event) FROM ledger) - INTERVAL 1 HOUR, "
+    "fromUnixTimestamp64Nano({start:Int64}))"
+)
+_LATELY: Final = f"ts_event >= {_FROM} AND ts_broker >= {_FROM} - INTERVAL 1 DAY"
+"""How new the events are is asked of the ledger, which is small: the newest of a large table is not found without reading all
+of it. Nothing is stored before it happened, clocks that differ by less than a day aside: older parts are not looked at."""
 
 _QUERIES: Final = (
     NamedQuery(
-        "latest_predictions", "The newest scores of every symbol, and the record they were made from",
+        "latest_predictions", "The newest scores of every symbol since a moment, and the record they were made from",
         "SELECT symbol, ts_event, price, p_up, champion, online, onnx, onnx_id, log_id, src_partition, src_offset "
-        "FROM predictions WHERE (symbol, ts_event) IN (SELECT symbol, max(ts_event) FROM predictions GROUP BY symbol) "
-        "ORDER BY symbol, src_offset DESC LIMIT 1 BY symbol",
+        f"FROM predictions WHERE {_LATELY} AND (symbol, ts_event) IN (SELECT symbol, max(ts_event) FROM predictions "
+        f"WHERE {_LATELY} GROUP BY symbol) ORDER BY symbol, src_offset DESC LIMIT 1 BY symbol", (_SINCE,),
     ),
     NamedQuery(
         "predictions", "Every score of a symbol in a stretch, ascending",
@@ -143,9 +158,10 @@ _QUERIES: Final = (
         "GROUP BY reason, source ORDER BY letters DESC, reason, source",
     ),
     NamedQuery(
-        "dead_letters", "Records that could not be used for one reason, newest first, with what was wrong and their bytes",
-        "SELECT ts_ingest, source, src_partition, src_offset, reason, detail, raw FROM dead_letters FINAL "
-        "WHERE reason = {reason:String} ORDER BY ts_ingest DESC",
+        "dead_letters",
+        "Records that could not be used for one reason, newest first, with what was wrong and their bytes in base64",
+        "SELECT ts_ingest, source, src_partition, src_offset, reason, detail, base64Encode(raw) AS raw "
+        "FROM dead_letters FINAL WHERE reason = {reason:String} ORDER BY ts_ingest DESC",
         (Parameter("reason", "text", "as dead_letters_by_reason lists them", "undecodable"),),
     ),
 )  # fmt: skip

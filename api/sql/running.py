@@ -94,7 +94,7 @@ class SqlRunner:
 def _decoded(body: bytes) -> SqlRequest:
     try:
         return _REQUEST.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise invalid("body", str(error)) from error
     except RecursionError as error:
         raise invalid("body", "expected JSON that is not nested") from error

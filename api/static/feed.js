@@ -5,9 +5,11 @@
 //   feed.onmissed = missed => ...;     // { channel, symbol, after, why }: messages that did not come
 //   feed.onstate = (state, text) => ...;
 //   feed.key = "tk_…";                 // where the server wants one: it is the first thing that is said
-//   feed.onrefused = () => ...;        // the key is not, or no longer, good; `open` again with another
+//   feed.onrefused = why => ...;       // the key is not, or no longer, good, or not for this; `open` again with another
 //   feed.open();
 "use strict";
+
+const SUBSCRIPTION = 1;
 
 class Feed {
   constructor(want, { url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`,
@@ -35,19 +37,32 @@ class Feed {
     };
     socket.onmessage = event => {
       this.heard = Date.now();
-      for (const message of JSON.parse(event.data)) this.hear(message);
+      for (const message of JSON.parse(event.data)) {
+        const why = this.refusal(message);
+        if (why === "rate_limited") return this.lose(socket, watchdog, why);
+        if (why) return this.refused(socket, watchdog, why);
+        this.hear(message);
+      }
     };
     socket.onclose = event => {
-      if (event.code === 4001 || event.code === 4003) this.refused(socket, watchdog);
+      if (event.code === 4001 || event.code === 4003) this.refused(socket, watchdog, event.reason);
       else this.lose(socket, watchdog, event.reason);
     };
   }
 
   close() { this.closed = true; this.socket.close(); }
 
-  refused(socket, watchdog) {
+  refused(socket, watchdog, why) {
     this.leave(socket, watchdog);
-    this.onrefused();
+    this.onrefused(why);
+  }
+
+  // Why our subscription was not taken, so that nothing would ever come; empty where it was, or for any other message.
+  refusal({ type, id, code, message, rejected = [] }) {
+    if (id !== SUBSCRIPTION) return "";
+    if (type === "error") return code === "rate_limited" ? code : `${code}: ${message}`;
+    const refused = rejected.filter(each => each.code === "unknown_channel" || each.code === "forbidden_channel");
+    return refused.map(each => `${each.code}: ${each.channel}`).join(", ");
   }
 
   leave(socket, watchdog) {
@@ -130,7 +145,7 @@ class Feed {
       }
       this.last.clear();
     }
-    this.socket.send(JSON.stringify({ op: "subscribe", id: 1, snapshot: true, ...this.want, ...this.resume() }));
+    this.socket.send(JSON.stringify({ op: "subscribe", id: SUBSCRIPTION, snapshot: true, ...this.want, ...this.resume() }));
   }
 
   // Who can go on where we were was there when we left.

@@ -21,6 +21,7 @@ from typing import IO, Any, Final
 import structlog
 
 from infra.private import private_folder
+from infra.seeds import sync_directory
 from schemas.errors import AccessError
 
 NOTHING: Final = "0" * 64
@@ -127,7 +128,12 @@ class AuditLog:
             return None
 
     def _keep(self, head: Head) -> None:
+        """The old head or the new one is there, whole, whatever happens; with its name the log's own lasts too."""
         draft = self.head_path.with_suffix(".head.new")
-        draft.write_text(json.dumps({"n": head.n, "seal": head.seal, "size": head.size}), encoding="ascii")
-        draft.chmod(0o600)
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            out.write(json.dumps({"n": head.n, "seal": head.seal, "size": head.size}).encode("ascii"))
+            out.flush()
+            os.fsync(out.fileno())
         draft.replace(self.head_path)
+        sync_directory(self.path.parent)

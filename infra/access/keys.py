@@ -27,6 +27,7 @@ from api.access.ports import KEY_PREFIX
 from api.access.scopes import ROLES
 from infra.clock import WallClock
 from infra.private import private_folder
+from infra.seeds import sync_directory
 from infra.settings import Settings
 from schemas.errors import AccessError
 
@@ -179,6 +180,7 @@ class KeyFile:
                 out.flush()
                 os.fsync(out.fileno())
             draft.replace(self.path)
+            sync_directory(self.path.parent)
 
 
 def key_file(settings: Settings) -> KeyFile:

@@ -8,6 +8,7 @@ issuer's keys.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final
 
 import jwt
@@ -21,6 +22,8 @@ from schemas.errors import SettingsError
 
 SIGNED_WITH: Final = ("RS256", "ES256")
 REQUIRED: Final = ("exp", "iat", "iss", "aud", "sub")
+LONGEST: Final = 64
+"""Characters of a caller's name; it is told in logs and in the audit."""
 FORBIDDEN_HEADERS: Final = frozenset({"crit", "jwk", "jku", "x5u", "x5c"})
 _OWN_TYPE: Final = (None, "JWT", "at+jwt")
 _MALFORMED: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
@@ -38,7 +41,7 @@ class TokenReader:
         """Whose the token is; None where it is not good, and why goes to our log, never the token."""
         try:
             claims = self._claims(token)
-            return Principal(f"token {claims['sub'][:64]}", _role(claims, self.settings))
+            return Principal(f"token {_short(claims['sub'])}", _role(claims, self.settings))
         except _MALFORMED as error:
             structlog.get_logger().info("token refused", reason=f"{type(error).__name__}: {str(error)[:200]}")
             return None
@@ -66,6 +69,14 @@ class TokenReader:
             token, key.key, algorithms=[key.algorithm_name], issuer=self.settings.issuer, audience=self.settings.audience,
             leeway=self.settings.leeway, options={"require": list(REQUIRED), "strict_aud": False},
         )  # fmt: skip
+
+
+def _short(subject: str) -> str:
+    """At most `LONGEST` characters of it; what is longer ends with its hash, so that two subjects stay two callers."""
+    if len(subject) <= LONGEST:
+        return subject
+    mark = f"…{sha256(subject.encode(errors='surrogatepass')).hexdigest()[:16]}"
+    return subject[: LONGEST - len(mark)] + mark
 
 
 def _role(claims: Mapping[str, Any], settings: Tokens) -> str:

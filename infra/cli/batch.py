@@ -1,11 +1,13 @@
 """Commands of the batch side, and of models: replays into matrices, evaluation, schedules, drift, export."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from schemas.errors import InputError, SettingsError
+from schemas.errors import InputError, SettingsError, TickwireError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Date = Annotated[str, typer.Option(help="A trading day; the newest that has settled if left out.")]
@@ -19,6 +21,23 @@ def _settings() -> Any:
     from infra.configured import load  # noqa: PLC0415
 
     return load()
+
+
+@contextmanager
+def _beginning() -> Iterator[None]:
+    """Whatever fails in here ends with 2: Python's own 1 would say that the checks refuse the matrix."""
+    try:
+        yield
+    except ImportError as error:
+        raise SettingsError(
+            f"a library cannot be used: {error}; is tickwire installed with its extra `train`?"
+        ) from error
+    except InputError as error:
+        raise SettingsError(str(error)) from error
+    except TickwireError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"it could not begin: {type(error).__name__}: {error}") from error
 
 
 @app.command(rich_help_panel=MODELS)
@@ -87,33 +106,34 @@ def nightly(  # noqa: PLR0913, PLR0917 - one argument an option
 
     0 done, 1 refused by the checks, 2 could not be done, 75 another run is at it.
     """
-    from infra.cli.nightly import request_of, run  # noqa: PLC0415
+    with _beginning():
+        from infra.cli.nightly import request_of, run  # noqa: PLC0415
 
-    try:
         request = request_of(
             first=first, end=end, log_id=log, symbols=symbols, horizon_s=horizon, train=train, warm_start=warm_start,
             processes=processes, into=into, events=events, save_events=save_events, limits=limits, accept_loss=accept_loss,
         )  # fmt: skip
-    except InputError as error:
-        raise SettingsError(str(error)) from error  # 2: a 1 would say that the checks refuse the matrix
-    raise typer.Exit(run(_settings(), request, as_json=json))
+        settings = _settings()
+    raise typer.Exit(run(settings, request, as_json=json))
 
 
 @app.command("nightly-run", rich_help_panel=MODELS)
 def nightly_run(date: Date = "", calendar: Exchange = "", json: Json = False) -> None:
     """The nightly of a trading day, once: 0 done or nothing to do, 1 checks failed, 2 could not be done, 75 one is being made."""
-    from infra.cli.schedule import nightly_run as run  # noqa: PLC0415
+    with _beginning():
+        from infra.cli.schedule import nightly_run as run  # noqa: PLC0415
 
-    found = _settings()
+        found = _settings()
     raise typer.Exit(run(found, calendar or found.nightly.calendar, found.nightly.settle, day=date, as_json=json))
 
 
 @app.command("nightly-due", rich_help_panel=MODELS)
 def nightly_due(date: Date = "", calendar: Exchange = "", json: Json = False) -> None:
     """Whether `nightly-run` would run something: 0 yes, 99 nothing is due, 2 too early or impossible."""
-    from infra.cli.schedule import nightly_due as run  # noqa: PLC0415
+    with _beginning():
+        from infra.cli.schedule import nightly_due as run  # noqa: PLC0415
 
-    found = _settings()
+        found = _settings()
     raise typer.Exit(run(found, calendar or found.nightly.calendar, found.nightly.settle, day=date, as_json=json))
 
 

@@ -1,7 +1,6 @@
 """`tickwire models promote …` and its like, and the scoreboard."""
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import msgspec
 from rich.table import Table as Grid
 
 from infra.access.audited import record_command
+from infra.cli.outcome import show_outcome
 from infra.cli.plain import finite, plain
 from infra.clickhouse import connect
 from infra.clock import WallClock
@@ -24,7 +24,7 @@ from schemas.errors import ModelError, SettingsError
 
 
 def change(settings: Settings, action: str, model: str, by: str, why: str, *, as_json: bool) -> int:
-    """Write the change onto the log and say where its fence is. 0 taken, 1 refused by the fold, 2 nobody scores."""
+    """Write the change onto the log and say where its fence is. 0 taken, 1 refused by a partition, 2 nobody scores."""
     settings = attached(settings)
     try:
         asked = msgspec.convert({"action": action, "model": model, "by": by, "why": why}, ModelChange)
@@ -50,14 +50,12 @@ def _awaited(settings: Settings, at_ns: int, partitions: int, told: tuple[str, s
         found = taken(database, settings.clickhouse.database, at_ns, partitions, time.sleep)
     finally:
         database.close()
-    refused = {partition: why for partition, (_, why) in found.items() if why}
-    fence = {str(partition): offset for partition, (offset, _) in found.items()}
+    refused = {str(partition): why for partition, (_, why) in found.items() if why}
+    fence = {str(partition): offset for partition, (offset, why) in found.items() if not why}
     if as_json:
         print(json.dumps({"action": action, "model": model, "fence": fence, "refused": refused}))
-    elif refused:
-        print(f"{action} {model}: refused: {next(iter(refused.values()))}", file=sys.stderr)
-    elif found:
-        print(f"{action} {model}: in force behind " + ", ".join(f"{p}:{offset}" for p, offset in fence.items()))
+    else:
+        show_outcome(f"{action} {model}", fence, refused)
     if len(found) < partitions and not as_json:
         print("it is on the log, but not all partitions are scored now; it is in force as soon as they are")
     return 1 if refused else 2 if len(found) < partitions else 0

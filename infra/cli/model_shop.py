@@ -19,6 +19,7 @@ from models.manifest import About, Label, TrainedOn, read_bounded
 from models.onnx import MAX_BYTES
 from models.registry import RegistryUnavailable, Run
 from processors.features import FEATURE_NAMES, FEATURES_ID
+from schemas.control import REMOTE
 from schemas.errors import ModelError
 
 SUFFIX: Final = ".onnx"
@@ -54,6 +55,11 @@ def registered(settings: Settings, file: Path, name: str, *, as_json: bool) -> N
     """Take an ONNX file into the cache and the registry; the cache keeps it where the registry does not answer."""
     if file.suffix != SUFFIX:
         raise ModelError(f"{file}: expected an .onnx file; nothing else is opened, least of all a pickle")
+    if name.startswith(REMOTE):
+        raise ModelError(
+            f"expected a name that does not begin with {REMOTE}, was {name}: ids that begin so are of models that a server "
+            "scores; choose another with --name"
+        )
     content = read_bounded(file, MAX_BYTES)
     about = About(
         name=name, features=FEATURE_NAMES, features_id=FEATURES_ID, created_by=f"registered from {file.name}",

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -50,16 +51,13 @@ def run(settings: Settings, request: Request, *, as_json: bool) -> int:
     try:
         settings = attached(settings)
         night = _with_bar(settings, request, as_json=as_json)
-        kept = _kept(settings, night)
+        _tell(night, _kept(settings, night), as_json=as_json)
     except (TickwireError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL if isinstance(error, WriterError) else COULD_NOT
-    if as_json:
-        print(json.dumps(finite(as_numbers(night) | {"kept": kept and msgspec.structs.asdict(kept)})))
-    else:
-        _tell(night)
-        if kept:
-            _tell_kept(kept)
+    except Exception:  # Python's own exit code for it would say that the checks refuse the matrix
+        traceback.print_exc()
+        return COULD_NOT
     if not night.passed:
         print(f"error: the data checks refuse this matrix; {night.directory / REPORT} says why", file=sys.stderr)
     return 0 if night.passed else REFUSED
@@ -69,6 +67,15 @@ def _kept(settings: Settings, night: Night) -> "Kept | None":
     from infra.nightly.keeping import keep  # noqa: PLC0415 (the registry's client is slow to import)
 
     return keep(settings, night) if night.passed else None
+
+
+def _tell(night: Night, kept: "Kept | None", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(finite(as_numbers(night) | {"kept": kept and msgspec.structs.asdict(kept)})))
+        return
+    _tell_night(night)
+    if kept:
+        _tell_kept(kept)
 
 
 def _tell_kept(kept: "Kept") -> None:
@@ -144,7 +151,7 @@ def spent(night: Night) -> dict[str, float]:
     return total
 
 
-def _tell(night: Night) -> None:
+def _tell_night(night: Night) -> None:
     console, manifest = plain(), night.manifest
     if not night.folded and not night.trained:
         console.print(f"nothing to do: {night.directory} was finished before")

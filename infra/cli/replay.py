@@ -102,10 +102,10 @@ def listed(settings: Settings, *, as_json: bool) -> None:
 
 
 def drop(settings: Settings, name: str) -> None:
-    """Throw a replay away, its topics too."""
+    """Throw a replay away, its topics too, and these also where its database is gone already."""
     settings = attached(settings)
+    drop_topics(settings.kafka, checked_name(name))
     _store(settings).drop(name)
-    drop_topics(settings.kafka, name)
     print(f"replay {name} is gone")
 
 

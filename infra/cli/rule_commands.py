@@ -1,6 +1,7 @@
 """What `tickwire rules …` does."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from infra.alert_history import recent_alerts
 from infra.backtest import Request
 from infra.backtest import backtest as run_backtest
 from infra.cli.files import read
+from infra.cli.outcome import show_outcome
 from infra.cli.plain import finite, plain
 from infra.clickhouse import Database, connect
 from infra.clock import WallClock
@@ -28,12 +30,13 @@ from infra.log_identity import current_log
 from infra.rule_changes import rule_of, standing, taken, write_rule_change
 from infra.settings import Settings
 from schemas.backtest import Backtest
-from schemas.errors import RuleError
+from schemas.errors import InputError, RuleError
 from schemas.rows import Alert
 from schemas.rules import Condition, Rule, RuleChange, StandingRule
 
 SHOWN = 20
-OUT_OF_TIME = 2
+OUT_OF_TIME = os.EX_TEMPFAIL
+NOT_JUDGED = os.EX_DATAERR
 
 
 def listed(settings: Settings, *, as_json: bool) -> None:
@@ -91,10 +94,8 @@ def _change(settings: Settings, change: RuleChange, *, as_json: bool) -> int:
         found = taken(database, settings.clickhouse.database, change, at, settings.kafka.partitions, time.sleep)
     if as_json:
         print(msgspec.json.encode(found).decode())
-    elif found.refused:
-        print(f"{change.action} {change.id}: refused: {found.refused}", file=sys.stderr)
-    elif found.fence:
-        print(f"{change.action} {change.id}: in force behind " + ", ".join(f"{p}:{o}" for p, o in found.fence.items()))
+    else:
+        show_outcome(f"{change.action} {change.id}", found.fence, found.refused)
     if not found.everywhere and not as_json:
         print("it is on the log, but not all partitions are scored now; it is in force as soon as they are")
     return 1 if found.refused else 0 if found.everywhere else 2
@@ -103,17 +104,25 @@ def _change(settings: Settings, change: RuleChange, *, as_json: bool) -> int:
 def backtest(settings: Settings, file: Path, begin: str, end: str, within_s: float, *, as_json: bool) -> int:
     """Judge a rule over the log and print what it would have said."""
     request = Request(_read(file), parse_bound(begin, "--from"), parse_bound(end, "--to"), within_s)
-    columns = (TextColumn("folding the log"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=as_json) as progress:
-        task = progress.add_task("fold", total=None)
-        found = run_backtest(
-            attached(settings), request, lambda done, total: progress.update(task, completed=done, total=total)
-        )
+    try:
+        found = _judged(settings, request, as_json=as_json)
+    except (RuleError, InputError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOT_JUDGED
     if as_json:
         print(json.dumps(finite({**msgspec.to_builtins(found), "sentence": found.sentence})))
     else:
         _show(found)
     return 0 if found.complete else OUT_OF_TIME
+
+
+def _judged(settings: Settings, request: Request, *, as_json: bool) -> Backtest:
+    columns = (TextColumn("folding the log"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=as_json) as progress:
+        task = progress.add_task("fold", total=None)
+        return run_backtest(
+            attached(settings), request, lambda done, total: progress.update(task, completed=done, total=total)
+        )
 
 
 def _show(found: Backtest) -> None:

@@ -73,7 +73,10 @@ def backtest(
     within: Annotated[float, typer.Option(help="Seconds that it may take.", min=1)] = 300,
     json: Json = False,
 ) -> None:
-    """How often a rule would have fired, with the times: the log through the fold that live runs. 0 done, 2 out of time."""
+    """How often a rule would have fired, with the times: the log through the fold that live runs.
+
+    0 done, 1 failed, 2 an option or a setting is wrong, 65 the rule or the stretch cannot be judged, 75 out of time.
+    """
     from infra.cli.rule_commands import backtest as run  # noqa: PLC0415
     from infra.configured import load  # noqa: PLC0415
 

@@ -18,7 +18,8 @@ IDLE_NS: Final = 600_000_000_000
 
 
 class Live(Struct, frozen=True):
-    """serving: id of the champion, empty where nothing has scored yet; challengers: ids of those that score beside it."""
+    """serving: id of the champion, empty where no outcome tells (none yet, or none for longer than the topic keeps them);
+    challengers: ids of those that score beside it."""
 
     serving: str
     challengers: tuple[str, ...] = ()
@@ -29,7 +30,7 @@ def live_models(settings: Settings, database: Database, log_id: str) -> Live:
     champion, challengers = newest_line_up(settings, database, log_id)
     onnx = _onnx(newest_outcomes(settings.kafka))
     if onnx is None:
-        return Live("")
+        return Live("", tuple(challengers.split()))
     online = champion == ONLINE or onnx == NO_MODEL  # where the other one is gone, the online model serves
     return Live(ONLINE if online else onnx, tuple(challengers.split()))
 

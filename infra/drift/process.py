@@ -109,7 +109,7 @@ class DriftProcess:
         return arrived
 
     def look(self) -> bool:
-        """Whether the model still serves. A trial whose challenger scores no longer is over."""
+        """Whether the model still serves, as far as is known. A trial whose challenger scores no longer is over."""
         live = self.live()
         if self.watch.late > self._late:
             fresh, self._late = self.watch.late - self._late, self.watch.late
@@ -120,7 +120,7 @@ class DriftProcess:
         if trial is not None and trial.challenger not in (*live.challengers, live.serving):
             over = self.watch.abandoned()
             self._say([over] if over is not None else [])
-        return live.serving == self.watched.id
+        return live.serving in {"", self.watched.id}
 
     def _say(self, said: Sequence[DriftEvent]) -> None:
         """To the topic, and to the log for people; then it is not said again."""

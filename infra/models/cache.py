@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from infra.private import private_folder
+from infra.seeds import sync_directory
 from models import manifest as manifests
 from models.manifest import SUFFIX, Manifest, content_id, manifest_name
 from models.onnx import MAX_BYTES
@@ -77,7 +78,7 @@ class ModelCache:
             self._vet(staging / known.name)
             (staging / named.file).replace(self._directory / named.file)
             (staging / known.name).replace(known)
-            _synced(self._directory)
+            sync_directory(self._directory)
         return known
 
     def find(self, model_id: str) -> Path:
@@ -176,7 +177,7 @@ class ModelCache:
                 file.flush()
                 os.fsync(file.fileno())
             Path(file.name).replace(self._directory / ALIASES_FILE)
-            _synced(self._directory)
+            sync_directory(self._directory)
 
 
 def _check_identity(manifest: Manifest, content: bytes, max_bytes: int) -> None:
@@ -210,11 +211,3 @@ def _staging(directory: Path) -> Iterator[Path]:
         left.rmdir()
     with tempfile.TemporaryDirectory(dir=directory, prefix=STAGING) as folder:
         yield Path(folder)
-
-
-def _synced(directory: Path) -> None:
-    opened = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -1,5 +1,6 @@
 """The API's `ModelDesk`: models out of the cache, who scores by what scoring says, changes onto the log."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from infra.registry import trained_on_text
 from infra.settings import Settings
 from processors.scores import NO_MODEL, ONLINE
 from schemas.control import ModelChange
+from schemas.errors import BackendError
 
 TAKEN_WITHIN_S: Final = 5.0
+_log = logging.getLogger("tickwire.api")
 COLUMNS: Final = (
     "action", "model_id", "by", "why", "refused", "champion", "onnx_id", "challengers", "log_id", "src_partition", "src_offset",
 )  # fmt: skip
@@ -67,19 +70,24 @@ class LiveModels:
         wanted = Wanted(hours, self.settings.models.groups, cast(By, by), horizons)
         return [_scored(line) for line in scoreboard(self.database, self.settings.clickhouse.database, wanted)]
 
-    def change(self, change: ModelChange) -> tuple[ModelChangeTaken, str]:
+    def change(self, change: ModelChange) -> ModelChangeTaken:
         """Onto the log, and what came of it within some seconds."""
         checked(self.settings, change)
-        at = write_change(self.settings.kafka, change, WallClock())
-        partitions = self.settings.kafka.partitions
-        found = taken(
-            self.database, self.settings.clickhouse.database, at, partitions, time.sleep, within_s=TAKEN_WITHIN_S
-        )
-        told = ModelChangeTaken(
-            action=change.action, model=change.model, everywhere=len(found) == partitions,
-            fence={str(partition): offset for partition, (offset, _) in found.items()},
+        found = self._answers(write_change(self.settings.kafka, change, WallClock()))
+        return ModelChangeTaken(
+            action=change.action, model=change.model, everywhere=len(found) == self.settings.kafka.partitions,
+            fence={str(partition): offset for partition, (offset, why) in found.items() if not why},
+            refused={str(partition): why for partition, (_, why) in found.items() if why},
         )  # fmt: skip
-        return told, next((why for _, why in found.values() if why), "")
+
+    def _answers(self, at: int) -> Mapping[int, tuple[int, str]]:
+        """Of every partition that has folded the change of this time."""
+        name, partitions = self.settings.clickhouse.database, self.settings.kafka.partitions
+        try:
+            return taken(self.database, name, at, partitions, time.sleep, within_s=TAKEN_WITHIN_S)
+        except BackendError as error:  # it is on the log: an error would let who repeats it write it twice
+            _log.warning("a change of the models is on the log, but what came of it cannot be told: %s", error)
+            return {}
 
     def _roles(self) -> Iterator[tuple[str, Sequence[str]]]:
         champion, _ = newest_line_up(self.settings, self.database, current_log(self.settings.kafka).log_id)

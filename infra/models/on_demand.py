@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -26,14 +26,14 @@ Stamp = tuple[int, int, int]
 
 
 class OnDemandModels:
-    """Models by name, the one that scores now, and by name and version, every one that ever did.
+    """Models by name, the one that scores now, and by name and version, every one that ever did. `scoring`: the id of that one.
 
     They run on the CPU, as on the scoring process: the same row gets the same bits. Rows are the client's own, so a model
     may have other columns than the stream has now. May be called from several threads.
     """
 
-    def __init__(self, directory: Path, meter: Meter) -> None:
-        self._directory, self._meter = directory, meter
+    def __init__(self, directory: Path, meter: Meter, scoring: Callable[[], str] = str) -> None:
+        self._directory, self._meter, self._scoring = directory, meter, scoring
         self._manifests: dict[Path, tuple[Stamp, Manifest]] = {}
         self._loaded: OrderedDict[str, OnnxModel] = OrderedDict()
         self._lock = Lock()
@@ -59,8 +59,10 @@ class OnDemandModels:
 
     def find(self, name: str, version: str = "") -> ServedModel | None:
         """The model, loaded and checked; `ModelError` where it must not be used."""
+        named, _, scores = self._scoring().rpartition("-") if not version else ("", "", "")
         with self._lock:
-            model = self._load(name, version)
+            model = self._load(name, scores) if named == name else None
+            model = model or self._load(name, version)
         if model is None:
             return None
         manifest = model.manifest
@@ -120,7 +122,7 @@ class OnDemandModels:
             return None
         if path.exists():
             return path
-        if not version and (versions := self.models().get(name)):  # none of them scores now: the newest
+        if not version and (versions := self.models().get(name)):  # none was saved by its name alone: the newest
             return self._directory / manifest_name(f"{name}-{versions[-1]}")
         if version and current.exists() and _version(self._manifest(current)) == version:
             return current  # saved before models were kept by their ids

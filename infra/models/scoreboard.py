@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.clickhouse import Database
+from infra.native_format import Column
 from models.bootstrap import BLOCK_NS, Blocks, Interval
 from models.candidate import Contest
 from models.dataset import Dataset
@@ -67,9 +68,9 @@ def scoreboard(database: Database, name: str, wanted: Wanted) -> list[Line]:
     groups = _groups(database, name, wanted)
     lines = []
     for horizon_ns, model in _models(database, name, wanted):
-        if not (rows := _rows(database, name, wanted, horizon_ns, model)):
+        if not (found := _found(database, name, wanted, horizon_ns, model)):
             continue  # they have left the window meanwhile
-        scored = _scored(rows, horizon_ns)
+        scored = _scored(found, horizon_ns)
         lines += [_line(model, group, scored.among(symbols)) for group, symbols in groups.items()]
     order = {group: number for number, group in enumerate(groups)}
     return sorted(lines, key=lambda line: (order[line.group], line.horizon_s, _loss(line)))
@@ -112,28 +113,39 @@ def _since(name: str, wanted: Wanted) -> str:
     return f"ts_event >= {newest} - toIntervalSecond({round(wanted.hours * 3600)})"
 
 
-def _rows(database: Database, name: str, wanted: Wanted, horizon_ns: int, model: str) -> list[tuple[Any, ...]]:
+def _found(database: Database, name: str, wanted: Wanted, horizon_ns: int, model: str) -> Mapping[str, Column]:
+    """The newest outcomes in order of time, each once, with the spread at the prediction: NaN where its features are gone.
+
+    Features are the many and go by; what is joined to, and held by the database meanwhile, are the outcomes.
+    """
     where = f"{_since(name, wanted)} AND horizon_ns = {horizon_ns} AND model_id = {{model:String}}"
     sql = (
-        "SELECT o.symbol, toUnixTimestamp64Nano(o.ts_event) AS ts, o.score, o.label, o.log_return, o.champion, "  # noqa: S608
-        f"if(f.log_id = '', nan, f.spread) FROM (SELECT * FROM `{name}`.outcome_scores FINAL WHERE {where} "
-        f"ORDER BY ts_event DESC LIMIT {MOST_ROWS}) AS o "
-        f"LEFT JOIN (SELECT log_id, src_partition, src_offset, spread FROM `{name}`.features "
-        f"WHERE {_since(name, wanted)}) AS f ON o.log_id = f.log_id AND o.src_partition = f.src_partition "
-        "AND o.predicted_offset = f.src_offset ORDER BY ts, o.src_partition, o.predicted_offset"
+        "SELECT toLowCardinality(o.symbol) AS symbol, toUnixTimestamp64Nano(o.ts_event) AS ts, o.score AS score, "  # noqa: S608
+        "o.label AS label, o.log_return AS log_return, o.champion AS champion, if(f.log_id = '', nan, f.spread) AS spread "
+        f"FROM (SELECT log_id, src_partition, src_offset, spread FROM `{name}`.features WHERE {_since(name, wanted)}) AS f "
+        "RIGHT ANY JOIN (SELECT symbol, ts_event, score, label, log_return, champion, log_id, src_partition, predicted_offset "
+        f"FROM `{name}`.outcome_scores FINAL WHERE {where} ORDER BY ts_event DESC LIMIT {MOST_ROWS}) AS o "
+        "ON f.log_id = o.log_id AND f.src_partition = o.src_partition AND f.src_offset = o.predicted_offset "
+        "ORDER BY ts, o.src_partition, o.predicted_offset"
     )
-    return database.rows(sql, {"model": model}).rows
+    return database.arrays(sql, {"model": model})
 
 
-def _scored(rows: Sequence[tuple[Any, ...]], horizon_ns: int) -> _Scored:
-    symbols, ts, score, label, returns, champion, spread = zip(*rows, strict=True)
-    names, numbers = np.unique(np.array(symbols), return_inverse=True)
+def _scored(found: Mapping[str, Column], horizon_ns: int) -> _Scored:
+    codes, words = found["symbol"]
+    names = sorted(str(words[code]) for code in np.unique(codes))
+    at = {symbol: number for number, symbol in enumerate(names)}
+    number = np.array([at.get(str(word), -1) for word in words], np.int64)
     tested = Dataset(
-        features=np.array(spread, np.float64).reshape(-1, 1), label=np.array(label, np.float64),
-        returns=np.array(returns, np.float64), ts=np.array(ts, np.int64), symbol=numbers.astype(np.int64),
-        symbols=names.tolist(), names=("spread",), horizon_ns=horizon_ns,
+        features=_floats(found["spread"]).reshape(-1, 1), label=_floats(found["label"]),
+        returns=_floats(found["log_return"]), ts=np.asarray(found["ts"], np.int64), symbol=number[codes],
+        symbols=names, names=("spread",), horizon_ns=horizon_ns,
     )  # fmt: skip
-    return _Scored(tested, np.array(score, np.float64), np.array(champion, np.bool_))
+    return _Scored(tested, _floats(found["score"]), np.asarray(found["champion"], np.bool_))
+
+
+def _floats(column: Column) -> NDArray[np.float64]:
+    return np.asarray(column, np.float64)
 
 
 def _line(model: str, group: str, scored: _Scored) -> Line:

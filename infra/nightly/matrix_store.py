@@ -7,6 +7,7 @@ killed at any moment leaves at most one piece that is written again, with the sa
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -33,8 +34,12 @@ _DECODER: Final = msgspec.msgpack.Decoder(_State)
 
 
 def open_directory(directory: Path, plan: Plan) -> MatrixManifest | None:
-    """Take a directory for this plan; the manifest where the matrix is finished. `InputError` where it holds another one."""
+    """Take a directory for this plan; the manifest where the matrix is finished. `InputError` where it holds another one.
+
+    Nobody else may be writing it.
+    """
     path = directory / PLAN
+    _drop(directory.glob(f".{PLAN}.*.new"))
     if path.exists() and path.read_bytes() != canonical(plan):
         raise InputError(
             f"{directory} holds the matrix of another plan (other offsets, symbols, horizon, code or libraries: compare its "
@@ -46,7 +51,14 @@ def open_directory(directory: Path, plan: Plan) -> MatrixManifest | None:
                 f"{directory}: expected a matrix or nothing, found files without a {PLAN}; name another --into"
             )
         replaced(path, canonical(plan))
+    _drop(directory.rglob(".*.new"))
     return read_manifest(directory)
+
+
+def _drop(drafts: Iterable[Path]) -> None:
+    """A process that was killed while it wrote has left its draft behind."""
+    for draft in list(drafts):
+        draft.unlink(missing_ok=True)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from infra.archive import ClickHouseArchive, refuse_gaps
 from infra.clickhouse import connect
 from infra.event_archive import ParquetArchive
-from infra.log_identity import LogIdentity, all_logs, reader_of
+from infra.log_identity import LogIdentity, all_logs, reader_of, spans
 from infra.nightly.plan import Plan
 from infra.settings import Settings
 from processors.columns import LogStretch
@@ -38,13 +38,12 @@ class Archive(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What a process must know to fold a partition. `kept`: by partition, from where on the topic has the log."""
+    """What a process must know to fold a partition."""
 
     settings: Settings
     plan: Plan
     plan_id: str
     directory: Path
-    kept: dict[int, int]
     events: Path | None = None
     """A Parquet archive of events, in place of ClickHouse's."""
     accept_loss: bool = False
@@ -78,14 +77,15 @@ class Reading:
     spent: Spent
 
     def stretches(self, partition: int, at: int, end: int) -> Iterator[LogStretch]:
-        kept = min(max(self.work.kept[partition], at), end)
-        if at < kept:
-            yield from self._archived(partition, at, kept)
-        if kept < end:
-            for poll in self._polls(partition, kept, end):
-                with self.spent.on("decoding"):
-                    stretch = decode(poll)
-                yield stretch
+        kafka, log_id = self.work.settings.kafka, self.work.plan.log_id
+        (log,) = [log for log in all_logs(kafka) if log.log_id == log_id]
+        for stop in archived_to(lambda: spans(kafka, log)[partition][0], at, end):
+            yield from self._archived(partition, at, stop)
+            at = stop
+        for poll in self._polls(log, partition, at, end):
+            with self.spent.on("decoding"):
+                stretch = decode(poll)
+            yield stretch
 
     def _archived(self, partition: int, at: int, end: int) -> Iterator[LogStretch]:
         with archive_of(self.work.settings, self.work.plan.log_id, self.work.events) as archive:
@@ -95,16 +95,21 @@ class Reading:
                 if len(part.stretch.events) or part.stretch.rejected:
                     yield part.stretch
 
-    def _polls(self, partition: int, at: int, end: int) -> Iterator[Poll]:
-        settings = self.work.settings
-        (log,) = [log for log in all_logs(settings.kafka) if log.log_id == self.work.plan.log_id]
-        polls = polls_of(settings, log, partition, at, end)
+    def _polls(self, log: LogIdentity, partition: int, at: int, end: int) -> Iterator[Poll]:
+        polls = polls_of(self.work.settings, log, partition, at, end)
         while True:
             with self.spent.on("reading"):
                 poll = next(polls, None)
             if poll is None:
                 return
             yield poll
+
+
+def archived_to(low: Callable[[], int], at: int, end: int) -> Iterator[int]:
+    """Up to which offsets the archive is to be read, from `at` on: to where the topic begins, which moves on meanwhile."""
+    while at < (stop := min(low(), end)):
+        yield stop
+        at = stop
 
 
 def block(reader: PartitionReader, partition: int, at: int, end: int) -> Poll:

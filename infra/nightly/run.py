@@ -103,10 +103,7 @@ def _nightly(settings: Settings, request: Request, told: Told) -> Night:
     )
     plan_id = plan.id
     directory = request.into or settings.data / "nightly" / plan_id
-    work = Work(
-        settings, plan, plan_id, directory, {p: low for p, (low, _) in held.items()}, request.events,
-        request.accept_loss,
-    )  # fmt: skip
+    work = Work(settings, plan, plan_id, directory, request.events, request.accept_loss)
     with _alone(directory):
         return _Night(work, request, told).go()
 

@@ -8,21 +8,19 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from bytewax._bytewax import run_main
-from confluent_kafka import Consumer, TopicPartition
 
 from infra.clickhouse import Database, connect
 from infra.clock import WallClock
 from infra.composition import ShardMaker, calendars, load_model, rules, sessions, step_name
-from infra.kafka import ANSWER_S, client_config
-from infra.kafka_log import READER
 from infra.log_identity import current_log, reader_of, spans
 from infra.models.triton_shadow import remembered, replayed_model
 from infra.replay.names import checked_name, database_of
 from infra.replay.store import ReplayRecord, ReplayStore, digests, output_hash
-from infra.replay.topics import spoken_sinks
+from infra.replay.topics import drop_topics, spoken_sinks
+from infra.session_log import offsets_at
 from infra.settings import Kafka, Settings
 from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
@@ -30,7 +28,6 @@ from infra.trade_history import ClickHouseTradeHistory
 from processors.features import FEATURE_NAMES, FEATURES_ID
 from schemas.errors import InputError
 from schemas.tables import tables
-from schemas.topics import EVENTS
 from streams.bytewax_io import EventSource, PartitionedSink, TableSink
 from streams.flow import Sinks, build
 from streams.messages import MessageMaker
@@ -86,6 +83,8 @@ def replay_log(
     checked_name(options.into)
     database = _connected(settings)
     store = ReplayStore(database, settings.clickhouse.database)
+    if options.replace:
+        drop_topics(settings.kafka, options.into)  # else those of the former replay would stand beside new tables
     made = store.make(options.into, replace=options.replace)
     os.nice(NICENESS)
     began = time.monotonic()
@@ -225,11 +224,5 @@ def _offsets(
 
 def _offsets_at(kafka: Kafka, held: dict[int, tuple[int, int]], at_ms: int) -> dict[int, int]:
     """First offset of each partition whose record the broker got at this time or later; the end where there is none."""
-    config: dict[str, Any] = {**client_config(kafka), **READER}
-    consumer = Consumer(config)
-    try:
-        asked = [TopicPartition(EVENTS.name, partition, at_ms) for partition in held]
-        found = {each.partition: each.offset for each in consumer.offsets_for_times(asked, timeout=ANSWER_S)}
-    finally:
-        consumer.close()
-    return {p: high if found[p] < 0 else min(max(found[p], low), high) for p, (low, high) in held.items()}
+    found = offsets_at(kafka, at_ms)
+    return {p: high if (at := found[p]) is None else min(max(at, low), high) for p, (low, high) in held.items()}

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from api.ports import Span
 from infra.rule_changes import vocabulary
 from schemas.backtest import Backtest
+from schemas.errors import InputError
 from schemas.rows import Alert
 from schemas.rules import Condition, Rule, RuleChange, RuleTaken, StandingRule
 from tests.api.fakes import NOW_NS, World
@@ -33,26 +34,32 @@ class RuleList:
 
     rules: dict[str, Rule] = field(default_factory=dict)
     tried: list[tuple[Rule, int | None, int | None]] = field(default_factory=list)
+    log_ends: int | None = None
     asked: list[RuleChange] = field(default_factory=list)
+    others: Sequence[str] = ()
+    """Partitions that refuse nothing."""
 
     def standing(self) -> Sequence[StandingRule]:
         return [StandingRule(rule=r, rev=1, since_ns=NOW_NS, by="api", fence={"0": 7}) for r in self.rules.values()]
 
     def change(self, change: RuleChange) -> RuleTaken:
         self.asked.append(change)
-        there, refused = change.id in self.rules, ""
+        there, refused = change.id in self.rules, dict[str, str]()
         if change.rule is not None:
             vocabulary().check(change.rule)
         if there == (change.action == "add"):
-            refused = f"{change.id} stands already" if there else f"no rule {change.id} stands"
+            refused["0"] = f"{change.id} stands already" if there else f"no rule {change.id} stands"
         elif change.rule is not None:
             self.rules[change.id] = change.rule
         else:
             del self.rules[change.id]
-        return RuleTaken(action=change.action, id=change.id, fence={"0": 7}, refused=refused, everywhere=True)
+        fence = {each: 7 for each in ("0", *self.others) if each not in refused}
+        return RuleTaken(action=change.action, id=change.id, fence=fence, refused=refused, everywhere=True)
 
     def backtest(self, rule: Rule, begin: int | None, end: int | None) -> Backtest:
         vocabulary().check(rule)
+        if begin is not None and self.log_ends is not None and begin > self.log_ends:
+            raise InputError("expected a stretch on the log")
         self.tried.append((rule, begin, end))
         return Backtest(
             rule=rule, fired=7, cleared=6, plain_fired=41, by_symbol={"SIMA": 7}, alerts=[alert(NOW_NS)], log_id="sim-1",
@@ -99,12 +106,23 @@ def test_a_rule_is_added_shown_changed_and_removed(client: TestClient, rules: Ru
     assert client.get("/v1/alerts/rules/falls").json()["rule"]["conditions"][0]["hysteresis"] == 0.5
     again = client.post("/v1/alerts/rules", content=body(RULE), headers=JSON)
     assert (again.status_code, again.json()["type"]) == (409, "/problems/rule-refused")
+    assert again.json()["detail"] == "falls stands already"
     other = msgspec.structs.replace(RULE, dwell_s=5)
     assert client.post("/v1/alerts/rules?replace=true", content=body(other), headers=JSON).status_code == 200
     assert rules.rules["falls"].dwell_s == 5
     assert client.delete("/v1/alerts/rules/falls").status_code == 200
     assert client.delete("/v1/alerts/rules/falls").status_code == 409
     assert client.get("/v1/alerts/rules/falls").status_code == 404
+
+
+def test_a_rule_that_only_some_partitions_refuse_is_taken_and_they_are_told(
+    client: TestClient, rules: RuleList
+) -> None:
+    rules.others = ("1",)
+    assert client.post("/v1/alerts/rules", content=body(RULE), headers=JSON).json()["refused"] == {}
+    half = client.post("/v1/alerts/rules", content=body(RULE), headers=JSON)
+    assert (half.status_code, half.json()["fence"]) == (200, {"1": 7})
+    assert half.json()["refused"] == {"0": "falls stands already"}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +164,16 @@ def test_a_back_test_answers_before_anything_stands(client: TestClient, rules: R
     assert rules.rules == {}
     wrong = client.post("/v1/alerts/rules/backtest", json={**asked, "end": "tomorrow"})
     assert wrong.json()["errors"][0]["where"] == "body.end"
+
+
+def test_a_back_test_over_a_stretch_that_cannot_be_is_the_clients_mistake(client: TestClient, rules: RuleList) -> None:
+    asked = {"rule": msgspec.to_builtins(RULE), "start": "2026-11-01T00:00:00Z"}
+    for end in ("2026-11-01T00:00:00Z", "2026-10-31T00:00:00Z"):
+        answer = client.post("/v1/alerts/rules/backtest", json={**asked, "end": end})
+        assert (answer.status_code, answer.json()["errors"][0]["where"], rules.tried) == (422, "body.end", [])
+    rules.log_ends = 1
+    answer = client.post("/v1/alerts/rules/backtest", json=asked)
+    assert (answer.status_code, answer.json()["detail"]) == (422, "body: expected a stretch on the log")
 
 
 def test_alerts_come_newest_first_page_by_page_and_none_twice(client: TestClient) -> None:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
+import pytest
 
 from api.client import _FRAME, Message, Positions, Want
 
@@ -28,6 +29,23 @@ const told = conversations.map(conversation => {
   return { heard, resume: said.map(one => one.resume || {}) };
 });
 console.log(JSON.stringify(told));
+})();
+"""
+ANSWERS = """
+(() => {
+const fs = require("fs"), vm = require("vm");
+globalThis.location = { protocol: "http:", host: "x" };
+globalThis.WebSocket = class { constructor() { opened.push(this); } send() {} close() {} };
+globalThis.setInterval = globalThis.clearInterval = () => 0;
+globalThis.setTimeout = again => again();
+const opened = [], refused = [], states = [];
+const Feed = vm.runInThisContext(fs.readFileSync(process.argv[1], "utf8") + "; Feed");
+const feed = new Feed({ channels: ["bars"], symbols: ["*"] });
+feed.onrefused = why => refused.push(why);
+feed.onstate = state => states.push(state);
+feed.open();
+opened[0].onmessage({ data: fs.readFileSync(0, "utf8") });
+console.log(JSON.stringify({ opened: opened.length, refused, states }));
 })();
 """
 CHANNELS = ("bars", "trades", "predictions")
@@ -70,14 +88,44 @@ def in_python(messages: list[dict[str, Any]]) -> dict[str, Any]:
     return {"heard": heard, "resume": resumed}
 
 
-def test_both_clients_make_the_same_of_three_hundred_conversations() -> None:
+def in_node(program: str, given: Any) -> Any:
     assert NODE is not None, "expected node, which runs the browser's client; install Node 20 or later"
+    run = subprocess.run(
+        [NODE, "-e", program, "--", str(files("api").joinpath("static/feed.js"))], check=True, capture_output=True,
+        input=json.dumps(given).encode(),
+    )  # fmt: skip
+    return json.loads(run.stdout)
+
+
+def test_both_clients_make_the_same_of_three_hundred_conversations() -> None:
     conversations = [conversation(random.Random(seed)) for seed in range(300)]
     expected = [in_python(each) for each in conversations]
     assert sum(len(one) == 4 for each in expected for one in each["heard"]) > 1_000
-    run = subprocess.run(
-        [NODE, "-e", HARNESS, "--", str(files("api").joinpath("static/feed.js"))], check=True, capture_output=True,
-        input=json.dumps(conversations).encode(),
-    )  # fmt: skip
-    for number, (ours, theirs) in enumerate(zip(expected, json.loads(run.stdout), strict=True)):
+    for number, (ours, theirs) in enumerate(zip(expected, in_node(HARNESS, conversations), strict=True)):
         assert theirs == ours, conversations[number]
+
+
+RATE_LIMITED = {"type": "error", "code": "rate_limited", "message": "too many messages"}
+
+
+def test_a_subscription_that_is_one_too_many_is_a_lost_connection() -> None:
+    assert in_node(ANSWERS, [{**RATE_LIMITED, "id": 1}, {**RATE_LIMITED, "id": 1}]) == {
+        "opened": 2, "refused": [], "states": ["closed"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({"type": "error", "id": 1, "code": "bad_message", "message": "too long"}, ["bad_message: too long"]),
+        (
+            {"type": "ack", "id": 1, "rejected": [{"code": "forbidden_channel", "channel": "bars"}]},
+            ["forbidden_channel: bars"],
+        ),
+        ({"type": "ack", "id": 1, "rejected": [{"code": "unknown_symbol", "symbol": "A"}]}, []),
+        ({**RATE_LIMITED, "id": 2}, []),
+        (RATE_LIMITED, []),
+    ],
+)
+def test_a_subscription_that_is_never_taken_is_told_and_not_tried_again(answer: dict[str, Any], why: list[str]) -> None:
+    assert in_node(ANSWERS, [answer]) == {"opened": 1, "refused": why, "states": []}

@@ -60,6 +60,11 @@ def test_what_cannot_be_scored_is_refused_with_what_was_expected(client: TestCli
     assert refused(client, symbols=["SIMA"], rows=[{}])[0] == 422
     assert refused(client, rows=[{"aa": 1.0}])[2] == "body.rows[0]: formula-2c3d has no feature aa; did you mean a?"
     assert "does not compute now: b, c" in refused(client, symbols=["OLD"])[2]
+    everything.latest.rows.append(latest("NEW", features=dict.fromkeys("abc", 1.0), features_id="77ab"))
+    assert refused(client, symbols=["SIMA", "NEW"])[1:] == (
+        "invalid-request",
+        "body.symbols[1]: formula-2c3d was trained on features abc1, but the stream carries 77ab",
+    )
     assert refused(client, symbols=["NONE"])[:2] == (404, "unknown-symbol")
     assert refused(client, rows=[{}], model="formulo")[:2] == (404, "unknown-model")
     assert refused(client, rows=[{}] * 1_001)[:2] == (422, "invalid-request")
@@ -85,10 +90,18 @@ def test_models_changes_and_the_scoreboard_are_told(client: TestClient) -> None:
 
 def test_a_change_is_said_in_the_callers_name_and_a_refusal_is_told(client: TestClient, everything: World) -> None:
     answer = client.post("/v1/models/changes", json=CHANGE)
-    assert answer.json() == {"action": "promote", "model": "other-1", "fence": {"0": 7}, "everywhere": True}
+    assert answer.json() == {
+        "action": "promote", "model": "other-1", "fence": {"0": 7, "1": 7}, "everywhere": True, "refused": {},
+    }  # fmt: skip
     (asked,) = everything.more["models"].asked
     assert (asked.action, asked.why, asked.by) == ("promote", "better", "address testclient")
     assert refused(client, "/v1/models/changes", action="promote", model="formula-2c3d")[:2] == (409, "model-refused")
+    half = client.post("/v1/models/changes", json=CHANGE | {"model": "half-1"})
+    assert (half.status_code, half.json()["fence"], half.json()["refused"]) == (
+        200,
+        {"0": 7},
+        {"1": "it serves already"},
+    )
     unknown = refused(client, "/v1/models/changes", action="promote", model="unknown")
     assert unknown[:2] == (409, "model-refused")
     assert "/srv" not in unknown[2]

@@ -23,6 +23,8 @@ from tests.api.predictors import FormulaPredictor
 from tests.api.sql.fakes import SqlList
 from tests.api.test_alerts import AlertList, RuleList, alert
 
+WHY = "it serves already"
+
 
 @dataclass
 class OnceDict:
@@ -44,7 +46,7 @@ class OnceDict:
 
 @dataclass
 class ModelList:
-    """`ModelDesk` over a list: the model `formula-2c3d` scores."""
+    """`ModelDesk` over a list: the model `formula-2c3d` scores, and `half-1` on one of two partitions."""
 
     asked: list[ModelChange] = field(default_factory=list)
     id: str = "formula-2c3d"
@@ -75,12 +77,13 @@ class ModelList:
             )
         ]  # fmt: skip
 
-    def change(self, change: ModelChange) -> tuple[ModelChangeTaken, str]:
+    def change(self, change: ModelChange) -> ModelChangeTaken:
         self.asked.append(change)
         if change.model == "unknown":
             raise ModelError("/srv/models/unknown is not there")
-        told = ModelChangeTaken(action=change.action, model=change.model, fence={"0": 7}, everywhere=True)
-        return told, "it serves already" if change.model == self.id else ""
+        refused = {self.id: {"0": WHY, "1": WHY}, "half-1": {"1": WHY}}.get(change.model, {})
+        fence = {each: 7 for each in ("0", "1") if each not in refused}
+        return ModelChangeTaken(action=change.action, model=change.model, fence=fence, refused=refused, everywhere=True)
 
 
 def rows_of(listing: Listing, symbol: str = "SIMA", count: int = 5) -> list[Any]:
@@ -106,8 +109,9 @@ def _value(type_: str, number: int, may_miss: bool) -> Any:
 
 def whole(folder: Path, access: Access = EVERYBODY) -> World:
     """Everything is served, and has something to say."""
+    scored = latest("SIMA", features={"a": 1.0, "b": 2.0, "c": None}, features_id="abc1")
     made = World(
-        latest=LatestList([latest("SIMA", features={"a": 1.0, "b": 2.0, "c": None}), latest("BTC-USD")]), access=access,
+        latest=LatestList([scored, latest("BTC-USD")]), access=access,
         more={
             "predictor": FormulaPredictor(), "models": ModelList(), "once": OnceDict(), "rules": RuleList(),
             "alerts": AlertList([alert(NOW_NS - 10)]), "hooks": Desk(folder, Hooks(), WallClock()),

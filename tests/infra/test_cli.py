@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from typer.testing import CliRunner
@@ -22,8 +23,10 @@ from infra.cli.processes import partitions_of
 from infra.cli.up import _Start
 from infra.embedded.supervisor import Supervisor
 from infra.settings import Settings
-from schemas.errors import InputError, SettingsError, TargetRefused
+from schemas.backtest import Backtest
+from schemas.errors import InputError, LogError, RuleError, SettingsError, TargetRefused
 from schemas.events import Event
+from schemas.rules import Rule
 from streams.play import BATCH
 from streams.span_text import bound
 from tests.streams.recordings.files import gzipped
@@ -93,6 +96,64 @@ def test_what_could_not_even_begin_ends_with_2_and_one_line(
     assert out == ""
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("nightly", "infra.nightly.data_checks"),
+        ("nightly-run", "infra.cli.schedule"),
+        ("nightly-due", "infra.cli.schedule"),
+    ],
+)
+def test_a_night_without_a_library_that_it_needs_ends_with_2_and_names_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, module: str
+) -> None:
+    monkeypatch.delitem(sys.modules, f"infra.cli.{command.split('-', maxsplit=1)[0]}", raising=False)
+    monkeypatch.delitem(sys.modules, "infra.nightly.run", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    code, out, error = run(command)
+    assert (code, out) == (2, "")
+    assert error.startswith(f"error: a library cannot be used: import of {module} halted")
+    assert "extra `train`" in error
+
+
+def test_a_night_that_fails_unexpectedly_ends_with_2_and_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 would say that the checks refuse the matrix, and that is final."""
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("infra.cli.nightly.attached", lambda settings: settings)
+    monkeypatch.setattr("infra.cli.nightly.nightly", fails)
+    code, out, error = run("nightly")
+    assert (code, out) == (2, "")
+    assert "ZeroDivisionError: a defect" in error
+    assert "Traceback" in error
+
+
+@pytest.mark.parametrize(("failure", "expected"), [(RuleError, 65), (InputError, 65), (LogError, 1), (None, 75)])
+def test_a_back_test_says_by_its_exit_code_what_became_of_it(
+    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch, failure: type[Exception] | None, expected: int
+) -> None:
+    """2 is left to options and settings."""
+
+    def tried(*_: object) -> Backtest:
+        if failure is not None:
+            raise failure("so it is")
+        return Backtest(
+            rule=msgspec.json.decode(rule, type=Rule), fired=0, cleared=0, plain_fired=0, by_symbol={}, alerts=[],
+            log_id="", ranges={}, records=0, seconds=0, complete=False,
+        )  # fmt: skip
+
+    rule = b'{"id": "a", "conditions": [{"field": "mid", "op": ">", "threshold": 1}]}'
+    (place / "rule.json").write_bytes(rule)
+    monkeypatch.setattr("infra.cli.rule_commands.attached", lambda settings: settings)
+    monkeypatch.setattr("infra.cli.rule_commands.run_backtest", tried)
+    code, out, error = run("rules", "backtest", "rule.json", "--json")
+    assert code == expected
+    assert (error == "error: so it is\n", bool(out)) == (failure is not None, failure is None)
+    assert run("rules", "backtest", "rule.json", "--from", "garbage")[0] == 2
 
 
 def test_a_simulated_exchange_needs_no_option(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

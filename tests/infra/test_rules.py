@@ -39,7 +39,7 @@ def test_a_rule_fires_live_and_its_back_test_says_the_same(deployment: Scoring, 
     with deployment.running():
         deployment.until_folded(deployment.oracle())
         fence = told(deployment, "rules", "add", str(file))["fence"]
-        assert told(deployment, "rules", "add", str(file), code=1)["refused"].startswith("moves stands already")
+        assert told(deployment, "rules", "add", str(file), code=1)["refused"]["0"].startswith("moves stands already")
         deployment.write(market(2_500, seed=8, start=START + 400 * 10**9))
         outputs = deployment.oracle()
         deployment.until_folded(outputs)

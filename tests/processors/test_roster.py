@@ -191,6 +191,16 @@ def test_a_score_that_is_no_probability_quarantines_its_model_at_that_row(wrong:
     assert offset == told[30][0]
 
 
+def test_models_that_are_quarantined_at_one_row_are_out_together() -> None:
+    bad = {name: FailsAt(name, frozenset([0, 30]), np.nan) for name in ("c1", "c2")}
+    made = Shard(0, CountingLearner(), ConstantModel(0.6, "m0"), rules=RULES, load=bad.get)
+    outputs = fold([control("challenge", "c1"), control("challenge", "c2"), *EVENTS], on=made)
+    changes = [c for o in outputs for c in o.changes if c.change.action == "quarantine"]
+    assert [c.change.model for c in changes] == ["c1", "c2"]
+    assert len({c.event for c in changes}) == 1
+    assert {c.line_up.challengers for c in changes} == {("",) * CHALLENGERS}, "who scores the records behind them"
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(

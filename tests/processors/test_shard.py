@@ -156,6 +156,16 @@ def test_an_unknown_symbol_flood_is_refused_and_counted() -> None:
     assert on.ledger.counts.sum() == 50
 
 
+def test_one_symbol_more_than_one_is_refused_as_any_other() -> None:
+    on = Shard(0, CountingLearner(), None, rules=FoldRules(max_symbols=1))
+    two = [
+        Trade(symbol=name, venue="SIM", seq=1, ts_event=START + i, ts_ingest=START + i, price=1.0, size=1.0)
+        for i, name in enumerate(("A", "B", "A", "B"))
+    ]
+    outputs = [on.advance(stretch(two)), on.advance(stretch(two[1:2], 4))]
+    assert [letter.reason for out in outputs for letter in out.stretch.rejected] == ["symbol_limit"] * 3
+
+
 def test_a_symbol_belongs_to_the_venue_that_traded_it_first() -> None:
     one = Trade(symbol="A", venue="X", seq=1, ts_event=START, ts_ingest=START, price=1.0, size=1.0)
     other = msgspec.structs.replace(one, venue="Y", seq=2)

@@ -1,5 +1,6 @@
 """kill -9 of the embedded broker under load: it forgets what it acknowledged last, and nothing new is skipped for that."""
 
+import json
 import os
 import signal
 import time
@@ -7,17 +8,20 @@ from collections import Counter
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from infra.embedded.instance import read_run_state
 from infra.log_identity import LogIdentity, read_logs
 from infra.settings import Kafka
+from schemas.rules import Condition, Rule
 from schemas.topics import EVENTS
 from streams.archive import ARCHIVE
 from tests.product.running import Product, running
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(900)]
+RULE = Rule(id="falls", conditions=(Condition(field="mid", op="<", threshold=0.5, hysteresis=0.1),), owner="desk")
 FEW = {"TICKWIRE_MODELS__HISTORY": "20", "TICKWIRE_SOURCE__SIM_RATE": "300"}
 Place: TypeAlias = tuple[str, int, int]
 """(log id, partition, offset)"""
@@ -100,6 +104,24 @@ def assert_exactly_once(product: Product) -> None:
         assert told is None or told == (venue, symbol, seq)
 
 
+def assert_what_was_told_stands(product: Product) -> None:
+    """Nobody has to tell the rules and the champion again because the broker has crashed."""
+    last, deadline = logs(product)[-1].log_id, time.monotonic() + 30
+    of_last, partitions = f"WHERE log_id = '{last}' AND refused = ''", Kafka().partitions
+    for table in ("model_changes", "rule_changes"):
+        while len(product.rows(f"SELECT DISTINCT src_partition FROM {table} {of_last}")) < partitions:
+            assert time.monotonic() < deadline, f"{table}: it was not said again on every partition"
+            time.sleep(0.1)
+    (standing,) = json.loads(product.tickwire("rules", "list", "--json"))
+    assert (msgspec.convert(standing["rule"], Rule), len(standing["fence"])) == (RULE, partitions)
+    fences = f"SELECT src_partition, max(src_offset) AS fence FROM model_changes {of_last} GROUP BY src_partition"
+    served = product.rows(
+        f"SELECT DISTINCT champion FROM predictions JOIN ({fences}) AS f USING src_partition "
+        f"WHERE log_id = '{last}' AND src_offset > fence"
+    )
+    assert served == [("online",)]
+
+
 def new_log(product: Product, before: str, since: float) -> LogIdentity:
     while (newest := logs(product)[-1]).log_id == before:
         assert time.monotonic() - since < 60, "the lost end was not noticed"
@@ -109,12 +131,17 @@ def new_log(product: Product, before: str, since: float) -> LogIdentity:
 
 def test_a_broker_that_is_killed_three_times_under_load_costs_its_tail_and_nothing_else(tmp_path: Path) -> None:
     took = []
+    rule = tmp_path / "rule.json"
+    rule.write_bytes(msgspec.json.encode(RULE))
     with running(tmp_path / "data", "sim", **FEW) as product:
+        product.tickwire("rules", "add", str(rule))
+        product.tickwire("models", "promote", "online")
         for _ in range(3):
             time.sleep(4.0)
             before, since = logs(product)[-1].log_id, time.monotonic()
             os.kill(pid_of(product, "kafka"), signal.SIGKILL)
             took.append(until_scored(product, new_log(product, before, since).log_id, since, 200))
+        assert_what_was_told_stands(product)
         assert_exactly_once(product)
         said, closed = " ".join(product.said.read_text().split()), logs(product)[:-1]
         assert len(closed) == 3

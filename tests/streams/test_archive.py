@@ -1,5 +1,6 @@
 """What is stored is enough: the log read back from its rows folds to the same bits, bars, outcomes and counts."""
 
+import tracemalloc
 from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -62,6 +63,14 @@ class Folded:
             at = rng.permutation(np.flatnonzero(wanted)).tolist()
             found[table] = {name: [column[i] for i in at] for name, column in columns.items()}
         return restored(0, first, end, found)
+
+
+def test_a_past_that_is_gone_takes_no_memory_for_what_is_missing() -> None:
+    tracemalloc.start()
+    found = restored(0, 0, 10**9, {})
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    assert found.missing == [(0, 10**9)]
 
 
 def plain(values: list[Any]) -> list[Any]:

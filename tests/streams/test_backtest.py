@@ -99,6 +99,24 @@ def test_it_stops_when_its_time_is_over_and_says_how_far_it_came() -> None:
     assert (found.complete, found.ranges) == (False, {"0": (100, 411 * 2)})
 
 
+def test_only_the_first_alerts_are_kept_though_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = len(EVENTS)
+    every = tried(plain(RULE), (0, end), EVENTS)
+    monkeypatch.setattr("streams.backtest.MOST_ALERTS", 7)
+    trial, most = Trial(plain(RULE), LOG), [0]
+
+    def go_on(_: int) -> bool:
+        most.append(len(trial.alerts))
+        return True
+
+    trial.go_on = go_on
+    found = tried(plain(RULE), (0, end), EVENTS, trial)
+    assert len(every.alerts) > 50
+    assert list(found.alerts) == list(every.alerts)[:7]
+    assert max(*most, len(trial.alerts)) < 14
+    assert (found.fired, found.cleared, found.by_symbol) == (every.fired, every.cleared, every.by_symbol)
+
+
 def test_a_stretch_without_records_says_nothing() -> None:
     found = tried(RULE, (500, 500), EVENTS)
     assert (found.fired, found.alerts, found.ranges) == (0, (), {"0": (500, 500)}) or found.alerts == []

@@ -1,6 +1,7 @@
 """A log replayed: what is due when, where it ends, and what `--from` and `--to` mean."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from streams.blocks import AT_ONCE, FEW
 from streams.decode import Poll
 from streams.replay import SILENCE_S, Pace, ReplayBuffer, Span, SpanLog
 from streams.span_text import Bound, bound
-from tests.fakes import ListLog, NoMeter, SteppingClock
+from tests.fakes import ListLog, ListReader, NoMeter, SteppingClock
+from tests.logs import START
 from tests.services.processes import until
 from tests.streams.test_blocks import TABLES, Gate, Stretches, maker
 
@@ -70,6 +72,55 @@ def test_nothing_is_due_before_the_earliest_first_record_of_all_partitions_is_kn
     assert (pace.due([5_000]), pace.due([4_000, 4_001])) == (0, 1)
     clock.sleep(1.0)
     assert pace.due([5_000, 5_001]) == 1
+
+
+class Stamped(ListLog):
+    """A log whose broker stamps are given: partition to milliseconds, offset by offset."""
+
+    def __init__(self, stamps: dict[int, list[int]]) -> None:
+        super().__init__({partition: [b"x"] * len(given) for partition, given in stamps.items()}, per_poll=2)
+        self.stamps = stamps
+
+    def open(self, partition: int, offset: int | None) -> ListReader:
+        return StampedReader(self, partition, offset or 0)
+
+
+class StampedReader(ListReader):
+    def poll(self, most: int) -> Poll | None:
+        found, log = super().poll(most), self.log
+        assert isinstance(log, Stamped)
+        return found and replace(found, ts_broker=[log.stamps[found.partition][offset] for offset in found.offsets])
+
+
+S = 1_795_000_000_000
+"""Milliseconds."""
+STRANGE = {
+    "later than can be": ([S, S + 10, S * 1_000, S + 20, S + 30], [0, 10, 10, 20, 30]),
+    "none": ([S, -1, S + 20, -1, S + 30], [0, 0, 20, 20, 30]),
+    "none at first": ([-1, -1, 0, S, S + 30], [0, 0, 0, 0, 30]),
+    "falling": ([S, S + 30, S + 10, S + 20, S + 40], [0, 30, 30, 30, 40]),
+    "never any": ([-1] * 5, [0] * 5),
+}
+
+
+@pytest.mark.parametrize("speed", [0.1, 1.0, math.inf])
+@pytest.mark.parametrize(("stamps", "expected_ms"), STRANGE.values(), ids=STRANGE)
+def test_a_stamp_that_the_fold_does_not_believe_makes_nobody_wait(
+    stamps: list[int], expected_ms: list[int], speed: float
+) -> None:
+    clock, spans = SteppingClock(), [Span(0, 0, 5), Span(1, 0, 5)]
+    pace = SpanLog(Stamped({0: stamps, 1: [-1] * 5}), spans, clock, speed)
+    reader, other = pace.open(0, None), pace.open(1, None)
+    given: list[tuple[float, int, int]] = []
+    for _ in range(1_000):
+        for poll in filter(None, (reader.poll(7), other.poll(7))):
+            if poll.partition == 0:
+                at = (clock.now - START) / 1e6
+                given += [(at, *record) for record in zip(poll.offsets, poll.ts_broker, strict=True)]
+        clock.sleep(0.001)
+    assert other.ended()
+    assert [record[1:] for record in given] == list(enumerate(stamps))
+    assert [at for at, _, _ in given] == pytest.approx([each / speed for each in expected_ms], abs=5)
 
 
 def test_an_empty_span_is_not_waited_for() -> None:

@@ -1,15 +1,16 @@
 """Who may open the feed: header, subprotocol or first message, and out again when the key ends."""
 
 import asyncio
+import threading
 import time
 from typing import Any
 
 import pytest
 import websockets
 
-from api.access.ports import Access
+from api.access.ports import Access, Principal
 from api.feed import entry
-from api.feed.messages import KEY_ENDED, UNAUTHENTICATED
+from api.feed.messages import AUTH_TOO_LATE, KEY_ENDED, UNAUTHENTICATED
 from tests.api.access.keys import Keys
 from tests.api.fakes import FeedClient, World, client_of, serving
 
@@ -109,9 +110,36 @@ def test_who_says_nothing_is_sent_away_and_only_so_many_may_wait(monkeypatch: py
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 await silent.recv()
             assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == UNAUTHENTICATED
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (AUTH_TOO_LATE, "auth_too_late")
 
     with serving(guarded()[0]) as (address, _):
+        asyncio.run(conversation(address))
+
+
+def test_a_good_key_that_a_stalled_server_judges_too_late_is_not_called_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "AUTH_WITHIN_S", 0.2)
+    of, keys = guarded()
+    goes_on = threading.Event()
+
+    def stalled(credential: str) -> Principal | None:
+        goes_on.wait(10)
+        return Keys().identify(credential)
+
+    monkeypatch.setattr(keys, "identify", stalled)
+
+    async def conversation(address: str) -> None:
+        async with connecting(address) as socket:
+            await socket.send('{"op":"auth","key":"token-viewer"}')
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await socket.recv()
+            goes_on.set()
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (AUTH_TOO_LATE, "auth_too_late")
+            async with connecting(address) as again:
+                await again.send('{"op":"auth","key":"token-viewer"}')
+                assert (await FeedClient(again).next())["type"] == "welcome"
+
+    with serving(of) as (address, _):
         asyncio.run(conversation(address))
 
 

@@ -74,6 +74,16 @@ def test_a_parameter_reaches_the_database_as_a_value_and_never_as_text_of_the_st
     assert asking.sql.asked[0].sql == QUERIES["bars"].sql
 
 
+def test_a_body_that_is_no_text_is_the_clients_mistake(client: TestClient) -> None:
+    assert problem(client.post("/v1/sql", content=b'{"query":"\xff"}')) == (422, "invalid-request")
+
+
+def test_bytes_of_dead_letters_survive_json_and_arrow(client: TestClient) -> None:
+    assert "base64Encode(raw) AS raw" in QUERIES["dead_letters"].sql
+    listed = client.get("/v1/sql/queries").json()["data"]
+    assert next(one["description"] for one in listed if one["name"] == "dead_letters").endswith("base64")
+
+
 def test_more_rows_than_asked_for_are_cut_and_it_is_said(asking: Asking) -> None:
     asking.sql.rows = [b"[1,2]"] * 4
     with TestClient(asking.app()) as client:

@@ -193,6 +193,19 @@ def test_a_good_token_is_somebody_s(reader: TokenReader, token: str, role: str) 
     assert (principal.name, principal.role) == ("token ada", role)
 
 
+def test_two_long_subjects_are_two_callers(reader: TokenReader) -> None:
+    found = [
+        reader.identify(signed(sub=f"https://login.example.com/{'a' * 80}/{who}")) for who in ("ada", "eve", "ada")
+    ]
+    names = [one.name for one in found if one is not None]
+    assert names[0] == names[2] != names[1]
+    assert [len(name) for name in names] == [len("token ") + 64] * 3
+    assert all(name.startswith("token https://login.example.com/aaa") for name in names)
+    exact = reader.identify(signed(sub="b" * 64))
+    assert exact is not None
+    assert exact.name == f"token {'b' * 64}"
+
+
 def test_clocks_may_differ_by_a_minute(reader: TokenReader) -> None:
     now = int(time.time())
     assert reader.identify(signed(iat=now - 400, exp=now - 5)) is not None

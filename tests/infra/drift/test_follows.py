@@ -24,6 +24,8 @@ from tests.infra.drift_place import (
     QUIET,
     RULES,
     Place,
+    Trainer,
+    left,
     placed,
     write_outcomes,
 )
@@ -70,6 +72,18 @@ def test_who_serves_is_what_the_log_says(place: Place, tmp_path: Path) -> None:
     assert live_models(settings, place.database, "log") == Live("online")
     fresh_topics(settings.kafka)
     assert live_models(settings, place.database, "log") == Live("")
+    for partition in (0, 1):
+        changed(place, 4, "onnx", "c2", partition=partition)
+    assert live_models(settings, place.database, "log") == Live("", ("c2",)), "a closed market ends no trial"
+
+
+@pytest.mark.embedded
+def test_the_watch_goes_on_as_long_as_nothing_tells_who_serves(place: Place, tmp_path: Path) -> None:
+    process = place.process(Trainer(), tmp_path)
+    for live, goes_on in ((Live("m1"), True), (Live("", ("c1",)), True), (Live("m2"), False), (Live("online"), False)):
+        process.live = lambda live=live: live
+        assert process.look() is goes_on
+    left(process)
 
 
 def test_where_the_onnx_model_is_gone_the_online_model_serves_and_idle_partitions_say_nothing() -> None:

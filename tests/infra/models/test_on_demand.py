@@ -127,6 +127,17 @@ def test_the_model_that_scores_now_is_the_one_without_a_version(tmp_path: Path) 
     assert models.find("mine").id == first.id  # type: ignore[union-attr]
 
 
+def test_without_a_version_the_model_is_meant_that_the_log_says_scores(tmp_path: Path) -> None:
+    first, second = save_logistic(tmp_path, 0.25), save_logistic(tmp_path, -1.0)
+    scoring = [first.id]
+    models = OnDemandModels(tmp_path, Telemetry(), lambda: scoring[0])
+    assert models.find("mine").id == first.id  # type: ignore[union-attr]
+    assert models.find("mine", second.id.removeprefix("mine-")).id == second.id  # type: ignore[union-attr]
+    for other in ("", "mine-0123456789ab", "mlp-0123456789ab"):  # nothing, or nothing that is here
+        scoring[0] = other
+        assert models.find("mine").id == second.id  # type: ignore[union-attr]
+
+
 def test_a_model_that_was_saved_before_models_had_ids_is_served(tmp_path: Path) -> None:
     manifest = save_logistic(tmp_path)
     (tmp_path / manifests.manifest_name(manifest.id)).unlink()

@@ -1,15 +1,15 @@
 """The scoreboard's numbers are those of `models.evaluation` on the same rows, by symbol, by venue and by groups."""
 
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infra.clickhouse import Database, connect
+from infra.clickhouse import Database, Result, connect
 from infra.embedded.services import Embedded
 from infra.models.scoreboard import Line, Wanted, scoreboard, told
 from models.bootstrap import BLOCK_NS, Blocks, Interval
@@ -142,6 +142,62 @@ def test_below_ten_blocks_there_is_a_value_and_no_interval_and_that_is_said(stor
     assert told(short.found.log_loss) == f"{short.found.log_loss.value:.4f} [—]"
 
 
+def test_features_that_are_stored_twice_and_features_of_nothing_change_no_number(stored: Stored) -> None:
+    name, n = f"{stored.name}_twice", len(stored.tested)
+    stored.database.command(f"CREATE DATABASE `{name}`")
+    for table in (features_table(("spread",)), OUTCOME_SCORES):
+        stored.database.command(table.ddl(name))
+        stored.database.command(f"SYSTEM STOP MERGES `{name}`.`{table.name}`")
+    stored.database.command(f"INSERT INTO `{name}`.outcome_scores SELECT * FROM `{stored.name}`.outcome_scores")
+    for gone in (0, 0, n):  # the last are of records that no outcome is about
+        asked = f"SELECT * REPLACE (src_offset + {gone} AS src_offset) FROM `{stored.name}`.features"
+        stored.database.command(f"INSERT INTO `{name}`.features {asked}")
+    twice = replace(stored, name=name)
+    try:
+        assert stored.database.rows(f"SELECT count() FROM `{name}`.features").rows == [(3 * n,)]
+        line = twice.lines(Wanted())["all", "m1"]
+    finally:
+        stored.database.command(f"DROP DATABASE `{name}`")
+    assert line.outcomes == n
+    same(line.found, expected(stored, np.ones(n, np.bool_)))
+
+
+def test_an_outcome_whose_features_are_gone_counts_and_is_no_trade(stored: Stored) -> None:
+    name, n = f"{stored.name}_gone", len(stored.tested)
+    stored.database.command(f"CREATE DATABASE `{name}`")
+    for table in (features_table(("spread",)), OUTCOME_SCORES):
+        stored.database.command(table.ddl(name))
+    stored.database.command(f"INSERT INTO `{name}`.outcome_scores SELECT * FROM `{stored.name}`.outcome_scores")
+    try:
+        line = replace(stored, name=name).lines(Wanted())["all", "m1"]
+    finally:
+        stored.database.command(f"DROP DATABASE `{name}`")
+    assert line.found is not None
+    assert (line.outcomes, line.found.rows, line.found.trades) == (n, n, 0)
+
+
+class Counting:
+    """A database that counts the rows that become Python's own values."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, self.read = database, 0
+
+    def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> Result:
+        found = self._database.rows(sql, parameters)
+        self.read += len(found.rows)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+
+def test_outcomes_are_never_values_of_python_one_by_one(stored: Stored) -> None:
+    counting: Any = Counting(stored.database)
+    lines = scoreboard(counting, stored.name, Wanted())
+    assert sum(line.outcomes for line in lines) == len(stored.tested) + 180
+    assert counting.read == 2  # the models
+
+
 def test_another_horizon_has_no_line(stored: Stored) -> None:
     assert scoreboard(stored.database, stored.name, Wanted(horizons_ns=(60 * NS,))) == []
 
@@ -149,6 +205,6 @@ def test_another_horizon_has_no_line(stored: Stored) -> None:
 def test_a_model_whose_outcomes_leave_the_window_meanwhile_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.models.scoreboard._groups", lambda *_: {"all": ()})
     monkeypatch.setattr("infra.models.scoreboard._models", lambda *_: [(60 * NS, "retired")])
-    monkeypatch.setattr("infra.models.scoreboard._rows", lambda *_: [])
+    monkeypatch.setattr("infra.models.scoreboard._found", lambda *_: {})
     nobody: Any = None
     assert scoreboard(nobody, "name", Wanted()) == []

@@ -74,3 +74,14 @@ def test_only_onnx_files_are_registered(tmp_path: Path, monkeypatch: pytest.Monk
     done = CliRunner().invoke(app, ["register", str(tmp_path / name)])
     assert "expected an .onnx file" in str(done.exception)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("file", "options"), [("triton.v2.onnx", ()), ("mine.onnx", ("--name", "triton.v2"))])
+def test_a_file_is_not_registered_under_a_name_that_means_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("TICKWIRE_DATA", str(tmp_path / "data"))
+    (tmp_path / file).write_bytes(CONTENT)
+    done = CliRunner().invoke(app, ["register", str(tmp_path / file), *options])
+    assert "expected a name that does not begin with triton., was triton.v2" in str(done.exception)
+    assert not (tmp_path / "data").exists()

@@ -1,5 +1,6 @@
 """A finished matrix as a dataset, and the directory in which it is made."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from infra.nightly.matrix import load
 from infra.nightly.matrix_store import PartitionPieces, open_directory
-from infra.nightly.plan import MANIFEST
+from infra.nightly.plan import MANIFEST, PLAN
 from processors.features import FEATURE_NAMES
 from schemas.errors import InputError, RecoveryError
 from tests.infra.matrices import plan, rows, written
@@ -75,6 +76,37 @@ def test_a_directory_holds_one_plan_and_refuses_another(tmp_path: Path) -> None:
     (tmp_path / "other" / "thesis.txt").write_text("do not touch")
     with pytest.raises(InputError, match="found files without"):
         open_directory(tmp_path / "other", plan())
+
+
+def test_a_write_that_fails_leaves_nothing_and_the_directory_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("infra.nightly.plan.os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            open_directory(tmp_path / "m", plan())
+    assert list((tmp_path / "m").iterdir()) == []
+    open_directory(tmp_path / "m", plan())
+
+
+def test_what_a_killed_process_left_of_its_writing_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / f".{PLAN}.17.new").write_bytes(b"{")
+    open_directory(tmp_path / "m", plan())
+    (tmp_path / "m" / "pieces").mkdir()
+    (tmp_path / "m" / "pieces" / ".p00-000000.parquet.17.new").write_bytes(b"PAR1")
+    open_directory(tmp_path / "m", plan())
+    assert [path.name for path in (tmp_path / "m").rglob("*") if path.is_file()] == [PLAN]
+
+
+def test_drafts_of_others_stay_where_a_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".thesis.txt.new").write_text("do not touch")
+    with pytest.raises(InputError, match="found files without"):
+        open_directory(tmp_path, plan())
+    assert (tmp_path / ".thesis.txt.new").exists()
 
 
 def test_state_that_is_torn_or_a_known_piece_that_is_gone_is_refused(tmp_path: Path) -> None:

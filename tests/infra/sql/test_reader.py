@@ -4,6 +4,7 @@ import io
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -18,6 +19,8 @@ from api.sql.named import NamedQuery
 from api.sql.ports import SqlFailed, SqlQuery
 from infra.sql.reader import GRACE_S, ClickHouseSql
 from infra.sql.vocabulary import AGGREGATES, FUNCTIONS, HIGHER_ORDER, WINDOW
+from infra.tables import create_tables
+from processors.features import FEATURE_NAMES
 from schemas.errors import DatabaseError, SettingsError
 from tests.infra.sql.conftest import FIRST_NS, GUARD, LIMITS, NAME, ROWS, Stored
 from tests.infra.sql.questions import BOMBS, QUESTIONS
@@ -130,6 +133,70 @@ def test_more_rows_than_one_query_may_read_are_not_read(stored: Stored) -> None:
         with pytest.raises(SqlFailed, match="Limit for rows") as found:
             reader.table(SqlQuery("SELECT count() FROM trades WHERE price > 0", {}, 10, "reads"))
         assert found.value.limit
+
+
+DAY_NS = 86_400 * 10**9
+SCORED_A_DAY = 200_000
+
+
+@pytest.fixture(scope="module")
+def scored_for_days(stored: Stored) -> Iterator[str]:
+    """A database with five days of predictions of two symbols; a third was last heard of two hours before the end."""
+    name = f"{NAME}_days"
+    create_tables(stored.database, name, FEATURE_NAMES)
+    for day in range(5):
+        at = f"toInt64({FIRST_NS} + {day * DAY_NS} + number * {DAY_NS // SCORED_A_DAY})"
+        time_ = f"fromUnixTimestamp64Nano({at})"
+        stored.database.command(
+            f"INSERT INTO `{name}`.predictions (symbol, ts_event, log_id, src_offset, ts_broker) SELECT "
+            f"if(number = {SCORED_A_DAY * 11 // 12}, 'QUIET', ['SIMA', 'SIMB'][number % 2 + 1]), {time_}, 'sim-1', "
+            f"{day * SCORED_A_DAY} + number, {time_} FROM numbers({SCORED_A_DAY})"
+        )
+    minutes = f"fromUnixTimestamp64Nano(toInt64({FIRST_NS} + number * 60000000000))"
+    stored.database.command(
+        f"INSERT INTO `{name}`.ledger (ts_event, log_id, src_offset, ts_broker) "
+        f"SELECT {minutes}, 'sim-1', number, {minutes} FROM numbers(5 * 1440)"
+    )
+    yield name
+    stored.database.command(f"DROP DATABASE `{name}`")
+
+
+def latest(stored: Stored, name: str, rows: int, **given: str) -> dict[str, int]:
+    """Symbol to the offset of its newest score, by a reader that may read so many rows."""
+    query = QUERIES["latest_predictions"]
+    values, wrong = query.bound(given)
+    assert not wrong
+    with closing(ClickHouseSql(stored.engine.url, name, replace(LIMITS, time_s=60, rows=rows))) as reader:
+        table = reader.table(SqlQuery(query.sql, values, 10, f"latest-{uuid.uuid4()}"))
+    at = [column.name for column in table.columns]
+    found = [dict(zip(at, msgspec.json.decode(row), strict=True)) for row in table.rows]
+    return {row["symbol"]: row["src_offset"] for row in found}
+
+
+def test_the_latest_predictions_of_a_large_table_are_found_without_reading_it(
+    stored: Stored, scored_for_days: str
+) -> None:
+    newest = 5 * SCORED_A_DAY - 1
+    quiet = 4 * SCORED_A_DAY + SCORED_A_DAY * 11 // 12
+    few = SCORED_A_DAY * 3 // 4
+    assert latest(stored, scored_for_days, few) == {"SIMA": newest - 1, "SIMB": newest}
+    three_hours_before_the_end = "2026-11-27T11:30:00Z"
+    assert latest(stored, scored_for_days, few, start=three_hours_before_the_end) == {
+        "QUIET": quiet, "SIMA": newest - 1, "SIMB": newest,
+    }  # fmt: skip
+    with pytest.raises(SqlFailed, match="Limit for rows"):
+        latest(stored, scored_for_days, few, start="2026-11-20T00:00:00Z")
+    assert latest(stored, scored_for_days, 50_000_000, start="2026-11-20T00:00:00Z")["SIMB"] == newest
+
+
+def test_the_latest_predictions_of_a_log_without_a_ledger_line_are_those_of_all_of_it(stored: Stored) -> None:
+    name = f"{NAME}_new"
+    create_tables(stored.database, name, FEATURE_NAMES)
+    stored.database.command(f"INSERT INTO `{name}`.predictions SELECT * FROM {NAME}.predictions LIMIT 10")
+    try:
+        assert latest(stored, name, 1_000)
+    finally:
+        stored.database.command(f"DROP DATABASE `{name}`")
 
 
 def test_a_query_that_nobody_waits_for_any_more_ends_at_once(stored: Stored) -> None:
