@@ -13,6 +13,8 @@ GIB: Final = 1 << 30
 # held 30 MiB for good; max_bytes_to_merge_…: a merge of more took two minutes and 100 MiB
 # merge_max_…, max_compress_…, adaptive_write_buffer, max_read_buffer_size: of merges and reads, one a column;
 # with these and its allocator's advice the engine held 403 to 444 MiB at 5,000 events/s (minutes 9 to 19), before 436 to 478
+# min_bytes_for_wide_part: a part of 50 columns with two files each holds some 50 KB, one with a single file 14, and there were 55
+# more of them each hour at 5,000 events/s; a scan of one column of 166 MB takes 8.1 ms instead of 7.5
 # use_query_condition_cache: the auditor asks new conditions for ever (2 MB an hour, by the cache's own count)
 # collect_hash_table_stats_…: of each new condition that is counted under, hash tables' sizes are kept (144 bytes each, for ever)
 # compile_…: the same few questions are asked of little data for ever; machine code made for each is only kept
@@ -46,6 +48,7 @@ _CONFIG: Final = """<clickhouse>
   <background_merges_mutations_concurrency_ratio>2</background_merges_mutations_concurrency_ratio>
   <merge_tree>
     <merge_selector_base>16</merge_selector_base>
+    <min_bytes_for_wide_part>1073741824</min_bytes_for_wide_part>
     <old_parts_lifetime>60</old_parts_lifetime>
     <concurrent_part_removal_threshold>1000000</concurrent_part_removal_threshold>
     <max_bytes_to_merge_at_max_space_in_pool>1073741824</max_bytes_to_merge_at_max_space_in_pool>

@@ -80,9 +80,9 @@ def test_nothing_is_remembered_of_conditions_and_the_allocator_takes_our_advice(
     told = dict(line.strip().split(": ", 1) for line in advice.splitlines() if ": " in line)
     assert told["opt.tcache_max"] == "1024"
     assert told["opt.dirty_decay_ms"].startswith("1000 ")
-    limits = "'concurrent_part_removal_threshold', 'max_bytes_to_merge_at_max_space_in_pool'"
+    limits = "'concurrent_part_removal_threshold', 'max_bytes_to_merge_at_max_space_in_pool', 'min_bytes_for_wide_part'"
     parts = clickhouse.run(f"SELECT value FROM system.merge_tree_settings WHERE name IN ({limits}) ORDER BY name")
-    assert parts.split() == ["1000000", str(1 << 30)]
+    assert parts.split() == ["1000000", str(1 << 30), str(1 << 30)]
 
 
 def test_a_restart_keeps_the_data_and_the_port(own: ClickHouse) -> None:
