@@ -81,4 +81,4 @@ def test_who_is_sent_away_and_reads_nothing_is_not_waited_for(monkeypatch: pytes
         assert server.server_state.tasks
         until(lambda: not server.server_state.tasks)
         assert buffered(server) < MOST
-    assert b'tickwire_feed_closed_total{reason="unauthenticated"} 1.0' in of.telemetry.exposition()
+    assert b'tickwire_feed_closed_total{reason="auth_too_late"} 1.0' in of.telemetry.exposition()
