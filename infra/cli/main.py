@@ -70,7 +70,9 @@ def play(
     ] = False,
     mapping: Annotated[
         str,
-        typer.Option("--map", help="Columns of a CSV or Parquet, for example ts=time,price=px,size=qty,symbol=sym."),
+        typer.Option(
+            "--map", help="Columns of a CSV or Parquet: kind=trade,ts=time,price=px,size=qty,symbol=sym,venue=X."
+        ),
     ] = "",
     json: Json = False,
 ) -> None:

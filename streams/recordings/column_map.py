@@ -16,6 +16,7 @@ COLUMNS: Final = (
     "ts", "symbol", "venue_column", "price", "size", "bid", "bid_size", "ask", "ask_size", "side", "seq", "trade_id",
 )  # fmt: skip
 """Fields of `ColumnMap` that name a column."""
+NEEDED: Final = frozenset({"kind", "ts"})
 
 
 class ColumnMap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +72,11 @@ def column_map(text: str) -> ColumnMap:
             close = difflib.get_close_matches(key, ColumnMap.__struct_fields__, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; keys are {', '.join(ColumnMap.__struct_fields__)}"
             raise InputError(f"column map: {key!r} is no key of it{hint}")
+    if not entries.keys() >= NEEDED:
+        raise InputError(
+            f"column map: {text} lacks {' and '.join(sorted(NEEDED - entries.keys()))}; expected at least "
+            "kind=trade,ts=COLUMN,price=COLUMN or kind=quote,ts=COLUMN,bid=COLUMN,ask=COLUMN, a symbol and a venue"
+        )
     try:
         mapping = msgspec.convert(entries, ColumnMap, strict=False)
     except msgspec.ValidationError as error:

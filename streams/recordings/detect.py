@@ -84,7 +84,7 @@ def _mapped(file: LineFile, columns: ColumnMap) -> Recording:
 
 def _detected(file: LineFile, said: Labels) -> Recording:
     if file.packing == "parquet":
-        raise InputError(f"{file.path}: a Parquet file needs a column map (--map ts=…,price=…,…)")
+        raise InputError(f"{file.path}: a Parquet file needs a column map (--map kind=trade,ts=…,price=…,…)")
     head = list(file.head(HEAD_ROWS))
     if not head:
         raise InputError(f"{file.path}: the file has no rows")

@@ -95,6 +95,11 @@ def test_a_map_may_be_a_toml_file(tmp_path: Path) -> None:
             "kind=trade,ts=t,price=p,symbol=s,venue=X,side=d,side_buy=x",
             "side_buy and side_sell go together, and with side",
         ),
+        (
+            "ts=t,price=p,symbol=s,venue=X",
+            "lacks kind; expected at least kind=trade,ts=COLUMN,price=COLUMN or kind=quote",
+        ),
+        ("price=p", "lacks kind and ts; expected"),
         ("missing.toml", "missing.toml: expected a column map in TOML"),
     ],
 )
