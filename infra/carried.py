@@ -12,8 +12,8 @@ import structlog
 
 from infra.clickhouse import Database
 from infra.kafka_writer import KafkaWriter
+from infra.models.triton_shadow import Unanswered
 from infra.rule_changes import rule_of
-from processors.batch import Column, Matrix
 from processors.roster import Roster, Served, turned
 from processors.scores import ONLINE
 from schemas.control import MODELS, ModelChange, body_of
@@ -70,7 +70,9 @@ class Carried:
         for action, model in self._rows("model_changes", "action, model_id", partition):
             if action != "warm":
                 change = msgspec.convert({"action": action, "model": model}, ModelChange)
-                roster = turned(roster, change, _Named, "").roster
+                roster = turned(
+                    roster, change, Unanswered, ""
+                ).roster  # whether it can be used is judged where it is said again
         return roster
 
     def _rows(self, table: str, columns: str, partition: int) -> Sequence[tuple[str, ...]]:
@@ -95,13 +97,3 @@ def _control(change: Change, at_ns: int) -> Control:
     if isinstance(change, RuleChange):
         return Control(topic=RULES, id=change.id, ts_event=at_ns, ts_ingest=at_ns, body=body_of_rule(change))
     return Control(topic=MODELS, id=change.model, ts_event=at_ns, ts_ingest=at_ns, body=body_of(change))
-
-
-class _Named:
-    """Stands for a model of this name: whether it can be used is judged where it is said again."""
-
-    def __init__(self, name: str) -> None:
-        self.id = name
-
-    def score(self, features: Matrix) -> Column:
-        raise NotImplementedError(self.id)

@@ -32,7 +32,7 @@ from infra.models.watch import ModelWatch
 from infra.recovery import naming_failures, request_path
 from infra.redis import LatestStore
 from infra.settings import Settings
-from infra.start import Computation, Started, Wanted, start, stoppable
+from infra.start import Computation, Started, Wanted, database_of, start, stoppable
 from infra.stopping import Stop, ending
 from infra.tables import ClickHouseTables
 from infra.telemetry import Telemetry
@@ -107,15 +107,13 @@ def _tell_lost(settings: Settings, logs: Sequence[LogIdentity], telemetry: Telem
 
 def _carry_over(settings: Settings, log: LogIdentity, partitions: Sequence[int]) -> None:
     """Rules and models that stood on the logs before, onto partitions of which nothing was folded yet."""
-    clickhouse = settings.clickhouse
-    database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
-    try:
-        before = LogRecords(database, clickhouse.database, settings.data / "recovery").before(log)
+    name = settings.clickhouse.database
+    with database_of(settings) as database:
+        before = LogRecords(database, name, settings.data / "recovery").before(log)
         if before and partitions:
-            carried = Carried(database, clickhouse.database, before, settings.fold.champion)
-            carried.say(KafkaWriter(settings.kafka), partitions, WallClock())
-    finally:
-        database.close()
+            Carried(database, name, before, settings.fold.champion).say(
+                KafkaWriter(settings.kafka), partitions, WallClock()
+            )
 
 
 def _learning() -> None:
@@ -164,10 +162,8 @@ def confirmed_logs(settings: Settings, telemetry: Telemetry) -> tuple[Sequence[L
     `LogError` where the broker's log is not the one that our history was written from.
     """
     logs = all_logs(settings.kafka)
-    clickhouse = settings.clickhouse
-    database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
-    try:
-        records = LogRecords(database, clickhouse.database, settings.data / "recovery")
+    with database_of(settings) as database:
+        records = LogRecords(database, settings.clickhouse.database, settings.data / "recovery")
         records.create()
         if settings.kafka.log_file is None:
             records.confirm(logs[-1])
@@ -181,8 +177,6 @@ def confirmed_logs(settings: Settings, telemetry: Telemetry) -> tuple[Sequence[L
             )  # fmt: skip
         names = [table.name for table in tables(FEATURE_NAMES)]
         return logs, records.reached(names, logs[-1], range(settings.kafka.partitions))
-    finally:
-        database.close()
 
 
 class _Scoring:

@@ -110,7 +110,7 @@ def start(computation: Computation, ends: Ends, wanted: Wanted) -> Started:
     asked = request_path(computation.settings.data, computation.group)
     by_person = asked.exists()
     store.put_back()
-    with _database(computation.settings) as database:
+    with database_of(computation.settings) as database:
         state = store.state(lambda: _stored_ids(database, computation))
         if wanted.rebuild or by_person or state == "changed":
             if state == "changed":
@@ -155,7 +155,8 @@ def stoppable(wanted: Wanted, stop: threading.Event) -> Wanted:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[Database]:
+def database_of(settings: Settings) -> Iterator[Database]:
+    """The ClickHouse of the settings, closed behind it."""
     clickhouse = settings.clickhouse
     database = connect(clickhouse.url.get_secret_value(), timeout_s=clickhouse.timeout.total_seconds())
     try:

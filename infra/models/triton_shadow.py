@@ -26,7 +26,7 @@ NO_PROBABILITY: Final = "the server gave a score that is no probability"
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Stands for a model that a server scored: a replay asks no server."""
+    """Stands for a model that nobody asks: a replay asks no server."""
 
     id: str
 

@@ -64,9 +64,9 @@ def test_the_usual_way_scores_the_same_log() -> None:
     measured = peers(Settings(), EVENTS, unheard)
     usual, folded = measured["usual"], measured["flow"]
     assert 0.9 * EVENTS < usual["scored"] <= EVENTS
-    assert measured["ratio"] == pytest.approx(folded["events_per_s"] / usual["events_per_s"], abs=0.06)  # one digit
-    # 20,000 events are mostly starting and waiting for services; what each of them costs: test_per_event_cost.py
-    assert min(usual["cpu"]["usual"], folded["cpu"]["score"]) > 0
+    assert measured["ratio"] == pytest.approx(folded["events_per_s"] / usual["events_per_s"], abs=0.051)  # one digit
+    # by the clock 20,000 events are mostly a start: River is imported beside the flow; what each costs: test_per_event_cost.py
+    assert usual["cpu"]["usual"] > 2 * folded["cpu"]["score"]
 
 
 def test_messages_are_timed_from_the_exchange_to_the_client() -> None:

@@ -36,7 +36,7 @@ def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         store.replace(lambda _: None)
         return RebuildReport()
 
-    monkeypatch.setattr("infra.start._database", nothing)
+    monkeypatch.setattr("infra.start.database_of", nothing)
     monkeypatch.setattr("infra.start._rebuild", rebuild)
     monkeypatch.setattr("infra.start._stored_ids", lambda *_: {FEATURES_ID})
     monkeypatch.setattr("infra.start._held", lambda *_: {})
